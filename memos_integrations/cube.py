@@ -1,0 +1,374 @@
+"""The MemCube: one memory, its header and its payload (MemOS, arXiv 2507.03724, section 5.1).
+
+A cube is immutable. A change is a new version of the same id, so two people who hold
+``(id, version)`` hold the same words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NoReturn
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from memos_integrations.errors import InvalidInputError
+
+Namespace = tuple[str, ...]
+"""Root first, for example ``("acme", "alice")``. The unit of isolation."""
+
+MAX_TEXT_BYTES = 1_048_576
+"""The longest text of one message or document, in UTF-8 bytes (1 MiB)."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+class State(StrEnum):
+    """Where a memory stands in its life."""
+
+    GENERATED = "generated"
+    ACTIVATED = "activated"
+    MERGED = "merged"
+    ARCHIVED = "archived"
+    EXPIRED = "expired"
+    FROZEN = "frozen"
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that cannot be changed; copies and JSON work as for a plain one."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a MemCube is immutable: use session.update() to write a new version")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = setdefault = pop = popitem = clear = _refuse
+
+    def __deepcopy__(self, _: dict[int, Any]) -> FrozenDict:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+
+def check_text(text: object, *, what: str = "text", max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Return ``text`` if it can be stored exactly, else raise :class:`InvalidInputError`."""
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{what} must be a string, not {type(text).__name__}")
+    if not text.strip():
+        raise InvalidInputError(f"{what} is empty: give at least one word")
+    found = _CONTROL.search(text)
+    if found:
+        raise InvalidInputError(
+            f"{what} holds the control character U+{ord(found.group()):04X} at position "
+            f"{found.start()}: remove it first"
+        )
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{what} holds a lone surrogate at position {error.start}: it is not valid Unicode, "
+            "decode the source with errors='replace'"
+        ) from None
+    if size > max_bytes:
+        raise InvalidInputError(
+            f"{what} has {size:,} bytes, the limit is {max_bytes:,}: "
+            "split it into several documents"
+        )
+    return text
+
+
+def check_time(moment: object, *, what: str = "time") -> datetime:
+    """Return an aware datetime in UTC, else raise :class:`InvalidInputError`."""
+    if not isinstance(moment, datetime):
+        raise InvalidInputError(f"{what} must be a datetime, not {type(moment).__name__}")
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise InvalidInputError(
+            f"{what} {moment.isoformat()} has no time zone: "
+            "pass an aware one, such as datetime(2026, 5, 1, tzinfo=timezone.utc)"
+        )
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInputError(
+            f"{what} {moment.isoformat()} is outside of years 1 to 9999"
+        ) from None
+
+
+def check_namespace(value: object) -> Namespace:
+    """Return a namespace as a tuple; a single string is a namespace of one part."""
+    parts: Sequence[object] = (
+        (value,)
+        if isinstance(value, str)
+        else tuple(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
+    if not parts:
+        raise InvalidInputError(
+            f"a namespace is a non-empty tuple of strings such as ('acme', 'alice'), not {value!r}"
+        )
+    for part in parts:
+        if not isinstance(part, str):
+            raise InvalidInputError(f"namespace {parts!r}: {part!r} is not a string")
+        check_text(part, what=f"namespace part {part!r}", max_bytes=256)
+    return tuple(str(part) for part in parts)
+
+
+def check_id(value: object) -> str:
+    """Return a cube id in its canonical spelling, else raise :class:`InvalidInputError`."""
+    try:
+        return str(UUID(value)) if isinstance(value, str) else _no_id(value)
+    except ValueError:
+        _no_id(value)
+
+
+def _no_id(value: object) -> NoReturn:
+    raise InvalidInputError(
+        f"{value!r} is not a memory id: ids look like 01890a5d-ac96-774b-bcce-b302099a8057"
+    ) from None
+
+
+def freeze_json(value: Any, where: str = "metadata") -> Any:
+    """Deep-freeze JSON-like data (dict → :class:`FrozenDict`, list → tuple).
+
+    Raises :class:`InvalidInputError` for what JSON cannot hold.
+    """
+    if isinstance(value, Mapping):
+        bad = next((key for key in value if not isinstance(key, str)), None)
+        if bad is not None:
+            raise InvalidInputError(f"{where} has the key {bad!r}: keys must be strings")
+        for key in value:
+            _check_json_text(key, where)
+        return FrozenDict({key: freeze_json(item, f"{where}.{key}") for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(freeze_json(item, f"{where}[{i}]") for i, item in enumerate(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInputError(f"{where} is {value}: JSON holds finite numbers only")
+    if isinstance(value, str):
+        _check_json_text(value, where)
+        return str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise InvalidInputError(f"{where} is a {type(value).__name__}: use JSON values only")
+
+
+def _check_json_text(text: str, where: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"{where} holds a lone surrogate: it is not valid Unicode"
+        ) from None
+
+
+def fingerprint(text: str) -> str:
+    """Sixteen hex digits, equal for texts with the same words, whatever their case and spacing."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return hashlib.sha256(" ".join(re.findall(r"\w+", folded)).encode()).hexdigest()[:16]
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(check_text(value, what="tag", max_bytes=256) for value in values))
+
+
+UtcTime = Annotated[datetime, AfterValidator(check_time)]
+Labels = Annotated[tuple[str, ...], AfterValidator(_unique)]
+Metadata = Annotated[dict[str, JsonValue], AfterValidator(freeze_json)]
+Text = Annotated[str, AfterValidator(check_text)]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Descriptive(_Value):
+    """What the memory is: the paper's descriptive identifiers."""
+
+    created_at: UtcTime = Field(description="when this version was learned")
+    event_time: UtcTime | None = Field(None, description="when it was so, as far as known")
+    said_at: UtcTime | None = Field(None, description="when the message was sent")
+    origin: Word = Field("user", description="user, assistant, system, tool, document or derived")
+    role: Word | None = Field(None, description="the message's role in its conversation")
+    speaker: Text | None = Field(None, description="who said it, by name")
+    source: Text | None = Field(None, description="a message id, file name or address it came from")
+    semantic_type: Word = Field("fact", description="fact, preference, event, task, question, ...")
+    tags: Labels = ()
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class Governance(_Value):
+    """Who may do what with it, and for how long: the paper's governance attributes."""
+
+    owner: Text = Field(description="the principal who wrote it")
+    access: Literal["private", "shared", "read_only"] = "private"
+    expires_at: UtcTime | None = Field(None, description="end of its lifespan; None: no end")
+    priority: int = Field(5, ge=0, le=9, description="0 may go first, 9 last")
+    sensitivity: Labels = ()
+    frozen: bool = False
+
+
+class Behaviour(_Value):
+    """How it is used: the paper's behavioural indicators, as they stood when the cube was read.
+
+    The counters are kept beside the version, so reading never makes a version.
+    """
+
+    uses: int = Field(0, ge=0)
+    last_used_at: UtcTime | None = None
+    heat: float = Field(0.0, ge=0.0, allow_inf_nan=False, description="uses, halved every week")
+    context_fingerprint: str | None = Field(None, description="equal for equal words")
+    previous_version: int | None = Field(None, description="the version chain's link to the past")
+
+
+class Header(_Value):
+    """The three groups of the MemCube header."""
+
+    descriptive: Descriptive
+    governance: Governance
+    behaviour: Behaviour = Field(default_factory=Behaviour)
+
+
+class Plaintext(_Value):
+    """A memory in words."""
+
+    type: Literal["plaintext"] = "plaintext"
+    text: Text
+
+
+class _Blob(_Value):
+    blob: str = Field(pattern=r"^[0-9a-f]{64}$", description="sha256 of the safetensors file")
+    size: int = Field(ge=0, description="bytes of the blob")
+    model: Text = Field(description="fingerprint of the model it was made with")
+
+
+class Activation(_Blob):
+    """A memory as a KV cache: a blob and the fingerprint of the model that made it."""
+
+    type: Literal["activation"] = "activation"
+    tokens: int = Field(ge=1, description="positions in the cache")
+
+
+class Parameter(_Blob):
+    """A memory as weights: a LoRA adapter or a trained prefix."""
+
+    type: Literal["parameter"] = "parameter"
+    kind: Literal["lora", "prefix"] = "lora"
+
+
+Payload = Annotated[Plaintext | Activation | Parameter, Field(discriminator="type")]
+
+
+class MemCube(_Value):
+    """One version of one memory: header + payload.
+
+    Equal by value; ``MemCube.model_validate_json(cube.model_dump_json()) == cube``.
+    """
+
+    id: Annotated[str, AfterValidator(check_id)]
+    version: int = Field(ge=1)
+    namespace: Annotated[Namespace, AfterValidator(check_namespace)]
+    state: State = State.GENERATED
+    header: Header
+    payload: Payload
+
+    @property
+    def text(self) -> str:
+        """The words of a plaintext memory; empty for the other two types."""
+        return self.payload.text if isinstance(self.payload, Plaintext) else ""
+
+    @property
+    def memory_type(self) -> str:
+        """``plaintext``, ``activation`` or ``parameter``."""
+        return self.payload.type
+
+    @property
+    def created_at(self) -> datetime:
+        """When this version was learned (UTC)."""
+        return self.header.descriptive.created_at
+
+    @property
+    def event_time(self) -> datetime | None:
+        """When it was so (UTC), as far as known."""
+        return self.header.descriptive.event_time
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags, in the order given."""
+        return self.header.descriptive.tags
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the caller attached; read-only."""
+        return self.header.descriptive.metadata
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
+
+    def __repr__(self) -> str:
+        words = self.text if len(self.text) <= 60 else self.text[:57] + "..."
+        shown = repr(words) if words else self.memory_type
+        return f"MemCube({self.id[:8]}…{self.id[-4:]} v{self.version} {self.state} {shown})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        about, rules, use = self.header.descriptive, self.header.governance, self.header.behaviour
+        rows = {
+            "id": f"{self.id} · version {self.version} · {self.state}",
+            "namespace": " / ".join(self.namespace),
+            "said": " · ".join(filter(None, [about.speaker, about.role, _day(about.said_at)])),
+            "event time": _day(about.event_time),
+            "type": f"{self.memory_type} · {about.semantic_type} · from {about.origin}",
+            "tags": ", ".join(about.tags),
+            "owner": f"{rules.owner} · {rules.access}" + (" · frozen" if rules.frozen else ""),
+            "uses": f"{use.uses}"
+            + (f", last {_day(use.last_used_at)}" if use.last_used_at else ""),
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td>{html.escape(value)}</td></tr>"
+            for name, value in rows.items()
+            if value
+        )
+        words = html.escape(self.text or f"{self.memory_type} memory")
+        return f"<div><blockquote>{words}</blockquote><table>{cells}</table></div>"
+
+
+def _day(moment: datetime | None) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else ""
+
+
+class Principal(_Value):
+    """Who is asking: a user, an agent or a service."""
+
+    id: Annotated[
+        str, AfterValidator(lambda value: check_text(value, what="principal id", max_bytes=256))
+    ]
+    kind: Literal["user", "agent", "service"] = "user"
+    roles: Labels = ()
+
+
+class Draft(_Value):
+    """A memory that is not written yet: what a reader makes of a message or a document."""
+
+    payload: Payload
+    event_time: UtcTime | None = None
+    said_at: UtcTime | None = None
+    origin: Word = "user"
+    role: Word | None = None
+    speaker: Text | None = None
+    source: Text | None = None
+    semantic_type: Word = "fact"
+    tags: Labels = ()
+    metadata: Metadata = Field(default_factory=dict)
+    expires_at: UtcTime | None = None
+    priority: int = Field(5, ge=0, le=9)
+    sensitivity: Labels = ()

@@ -1,0 +1,124 @@
+"""The error tree: one root, typed leaves, each also the builtin that fits.
+
+::
+
+    MemOSError
+    ├── InvalidInputError (ValueError)        bad text, id, namespace, time, limit or option
+    │   ├── InvalidFilterError                an unknown filter field, operator, or kind of value
+    │   └── IdempotencyConflictError          the same idempotency key with other content
+    ├── CubeNotFoundError (KeyError)          no such memory in this namespace
+    ├── FrozenCubeError                       a frozen memory takes no updates
+    ├── VersionConflictError                  the memory moved on since the version you expected
+    ├── EmbeddingError                        the embedder raised, or gave no proper vectors
+    │   ├── EmbeddingDimensionError (ValueError)
+    │   └── EmbedderMismatchError (ValueError)  the store was written with another embedder
+    ├── MissingExtraError (ImportError)       an optional dependency is not installed
+    └── StoreError
+        ├── NotAStoreError (ValueError)       the folder holds something else
+        ├── StoreNotWritableError (PermissionError)
+        ├── StoreSchemaError (ValueError)     written by a newer release
+        ├── StoreLockedError (BlockingIOError)  another process owns the folder
+        ├── StoreClosedError (ValueError)     used after close()
+        ├── StoreFullError (OSError)          no space left; what was acknowledged stays readable
+        ├── StoreCorruptError                 the database itself is damaged
+        └── BlobNotFoundError (KeyError)      no blob with this digest, or its bytes changed
+
+Nothing here subclasses ``RuntimeError``: LlamaIndex retries a coroutine that raises one.
+"""
+
+from __future__ import annotations
+
+
+class MemOSError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError and OSError print themselves oddly; a message is a message.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+class InvalidInputError(MemOSError, ValueError):
+    """An argument cannot be used; the message says what would be right."""
+
+
+class InvalidFilterError(InvalidInputError):
+    """A filter names an unknown field or operator, or compares with a value of the wrong kind."""
+
+
+class IdempotencyConflictError(InvalidInputError):
+    """An idempotency key was used before, with other content."""
+
+
+class CubeNotFoundError(MemOSError, KeyError):
+    """No memory with this id in the session's namespace.
+
+    A memory of another namespace and a missing one give the same error: who may not read
+    a memory may not learn that it exists.
+    """
+
+
+class FrozenCubeError(MemOSError):
+    """The memory is frozen: it can be read, not changed."""
+
+
+class VersionConflictError(MemOSError):
+    """The memory has another version than the caller expected."""
+
+    def __init__(self, cube_id: str, *, expected: int, actual: int) -> None:
+        super().__init__(
+            f"memory {cube_id} is at version {actual}, not {expected}: "
+            "read it again, then update from what you see"
+        )
+        self.cube_id, self.expected, self.actual = cube_id, expected, actual
+
+
+class EmbeddingError(MemOSError):
+    """The embedder failed or returned something that is not one finite vector per text."""
+
+
+class EmbeddingDimensionError(EmbeddingError, ValueError):
+    """A vector has another dimension than the store."""
+
+
+class EmbedderMismatchError(EmbeddingError, ValueError):
+    """The store was written with another embedder; ``memcube reindex`` rebuilds its vectors."""
+
+
+class MissingExtraError(MemOSError, ImportError):
+    """An optional dependency is missing; the message has the ``pip install`` that brings it."""
+
+
+class StoreError(MemOSError):
+    """Something about the folder or database, rather than about one call."""
+
+
+class NotAStoreError(StoreError, ValueError):
+    """The folder holds files that are not a memory store."""
+
+
+class StoreNotWritableError(StoreError, PermissionError):
+    """The folder, or a file in it, cannot be written by this user."""
+
+
+class StoreSchemaError(StoreError, ValueError):
+    """The store was written by a newer release of this package."""
+
+
+class StoreLockedError(StoreError, BlockingIOError):
+    """Another live owner holds the folder."""
+
+
+class StoreClosedError(StoreError, ValueError):
+    """The store was closed; open it again."""
+
+
+class StoreFullError(StoreError, OSError):
+    """No space left on the device; nothing of the failed call was written."""
+
+
+class StoreCorruptError(StoreError):
+    """The database file is damaged: restore it from a copy."""
+
+
+class BlobNotFoundError(StoreError, KeyError):
+    """No blob with this digest, or its bytes no longer match it."""

@@ -1,0 +1,1 @@
+"""Where memory lives and who may touch it."""

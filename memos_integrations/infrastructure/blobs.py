@@ -1,0 +1,76 @@
+"""Content-addressed blobs on any fsspec file system."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from typing import Any
+
+from memos_integrations.errors import BlobNotFoundError, InvalidInputError, StoreFullError
+from memos_integrations.infrastructure import crashpoints
+
+
+class FsspecBlobs:
+    """A :class:`~memos_integrations.protocols.BlobStore` under ``url`` (a folder, ``memory://``, ``s3://``).
+
+    The name of a blob is the sha256 of its bytes, checked at every read. A blob appears whole
+    or not at all: it is written beside and moved into place.
+    """
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self._fs: Any
+        self._fs, root = fsspec.core.url_to_fs(url)
+        self._root = root.rstrip("/")
+        self._local = "file" in self._fs.protocol
+
+    def put(self, content: bytes) -> str:
+        """Store ``content``; return its digest (64 hex digits). Storing twice is one blob."""
+        digest = hashlib.sha256(content).hexdigest()
+        target = self._path(digest)
+        if self._fs.exists(target) and self._fs.size(target) == len(content):
+            return digest
+        aside = f"{self._root}/incoming/{uuid.uuid4().hex}"
+        try:
+            self._fs.makedirs(f"{self._root}/incoming", exist_ok=True)
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            with self._fs.open(aside, "wb") as file:
+                file.write(content[: len(content) // 2])
+                crashpoints.reach("blob-half-written")
+                file.write(content[len(content) // 2 :])
+                file.flush()
+                if self._local:
+                    os.fsync(file.fileno())
+            self._fs.mv(aside, target)
+        except OSError as error:
+            if self._fs.exists(aside):
+                self._fs.rm_file(aside)
+            raise StoreFullError(f"blob of {len(content):,} bytes not written: {error}") from error
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of a blob; :class:`BlobNotFoundError` if missing or altered."""
+        try:
+            content = bytes(self._fs.cat_file(self._path(digest)))
+        except FileNotFoundError:
+            raise BlobNotFoundError(f"no blob {digest}") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BlobNotFoundError(f"blob {digest} no longer holds the bytes it is named after")
+        return content
+
+    def exists(self, digest: str) -> bool:
+        """Whether there is a blob of this name (its bytes are checked by :meth:`get`)."""
+        return bool(self._fs.exists(self._path(digest)))
+
+    def delete(self, digest: str) -> None:
+        """Remove a blob; removing a missing one does nothing."""
+        if self.exists(digest):
+            self._fs.rm_file(self._path(digest))
+
+    def _path(self, digest: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise InvalidInputError(f"{digest!r} is not a blob digest: 64 lower-case hex digits")
+        return f"{self._root}/{digest[:2]}/{digest}"

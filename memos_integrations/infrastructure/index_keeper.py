@@ -1,0 +1,453 @@
+"""Keeps the vector index equal to the records: follows the outbox, checks, repairs, rebuilds.
+
+The index is disposable. Whenever it is not known to be sound, searches scan the records
+exactly and this thread mends the index meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from memos_integrations.errors import MemOSError
+from memos_integrations.infrastructure import crashpoints, seal
+from memos_integrations.infrastructure.database import Database
+from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
+from memos_integrations.infrastructure.schema import (
+    activities,
+    embeddings,
+    namespaces,
+    outbox,
+    settings,
+    versions,
+)
+from memos_integrations.infrastructure.vectors import ChromaIndex, decode
+from memos_integrations.protocols import VectorIndex, Vectors
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IndexPolicy:
+    """When a namespace gets an approximate index, and how long that index may think."""
+
+    exact_below: int = 2_000
+    """Namespaces with fewer memories are scanned exactly: as quick there, and never wrong."""
+    query_seconds: float = 5.0
+    """A query that takes longer counts as hanging: the exact scan answers, the index is rebuilt."""
+    write_seconds: float = 60.0
+    """The same for one batch of changes."""
+    batch: int = 1_000
+    """Changes applied at a time."""
+    check_every: float = 5.0
+    """Seconds between two looks at the index files."""
+
+
+class IndexDamaged(Exception):
+    """The index cannot be trusted. Internal: leads to a rebuild, never to a user."""
+
+
+class IndexKeeper:
+    """Owns the index folder and one daemon thread. All public methods are thread-safe."""
+
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        policy: IndexPolicy,
+        opener: Callable[[Path], VectorIndex] = ChromaIndex,
+    ) -> None:
+        self._database, self._folder, self._policy, self._opener = database, folder, policy, opener
+        self._workers = DeadlineWorkers("memos-index-call")
+        self._index: VectorIndex | None = None
+        self._path: Path | None = None
+        self._sizes: dict[Path, int] = {}
+        self._state = "idle"
+        self._trouble = ""
+        self._stopping = False
+        self._wake = threading.Event()
+        self._caught_up = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    # What searches and writers call -------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """``idle`` (no large namespace), ``checking``, ``rebuilding``, ``ready`` or ``closed``."""
+        return self._state
+
+    def query(self, collection: str, vector: Vectors, limit: int) -> list[tuple[int, float]] | None:
+        """Ask the index; ``None`` if it cannot be asked now (then scan exactly)."""
+        index = self._index
+        if index is None or self._state != "ready":
+            return None
+        try:
+            return self._workers.call(
+                self._policy.query_seconds, index.query, collection, vector, limit
+            )
+        except Exception as error:  # noqa: BLE001 - a native library may raise anything
+            self.suspect(f"a query failed: {error!r}")
+            return None
+
+    def suspect(self, reason: str) -> None:
+        """Stop using the index and rebuild it."""
+        if self._state == "ready":
+            log.warning("vector index: %s; searching exactly while it is rebuilt", reason)
+            self._state, self._trouble = "rebuilding", reason
+        self._wake.set()
+
+    def notify(self) -> None:
+        """The outbox may have something for the index."""
+        with self._starting:
+            if self._thread is None and not self._stopping:
+                self._state = "checking"
+                self._thread = threading.Thread(target=self._run, name="memos-index", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the index holds every committed change; ``False`` if it took too long."""
+        end = time.monotonic() + seconds
+        while not self._settled():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            self._wake.set()
+            with self._caught_up:
+                self._caught_up.wait(min(left, 0.2))
+        return True
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Stop the thread, seal the index. Changes not yet applied wait in the outbox."""
+        with self._starting:
+            self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+            if self._thread.is_alive():
+                log.warning(
+                    "vector index did not stop within %g s; it is checked at next use", seconds
+                )
+                self._index = None
+        if self._index is not None and self._state == "ready":
+            self._close_and_seal(seconds)
+        self._workers.stop()
+        self._state = "closed"
+
+    # The thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause = 0.1
+        while not self._stopping:
+            try:
+                self._step()
+                pause = 0.1
+                self._wake.wait(self._policy.check_every)
+            except MemOSError as error:  # the records: a full disk, or closed under us
+                log.warning("vector index waits: %s", error)
+                pause = self._back_off(pause)
+            except Exception as error:  # noqa: BLE001 - whatever the index raises, the thread lives
+                self._fail(str(error) or repr(error))
+                pause = self._back_off(pause)
+            finally:
+                with self._caught_up:
+                    self._caught_up.notify_all()
+
+    def _fail(self, reason: str, level: int = logging.WARNING) -> None:
+        if not self._stopping:
+            log.log(level, "vector index: %s; it is rebuilt", reason)
+        self._state, self._trouble = "rebuilding", reason
+
+    def _back_off(self, pause: float) -> float:
+        """Sleep unless stopped; return the next, longer pause."""
+        until = time.monotonic() + pause
+        while not self._stopping and time.monotonic() < until:
+            time.sleep(0.05)
+        return min(pause * 2, 5.0)
+
+    def _step(self) -> None:
+        self._wake.clear()
+        if not self._wanted():
+            self._state = "idle"
+            return
+        if self._state in ("idle", "checking"):
+            self._adopt()
+        if self._state == "rebuilding":
+            self._rebuild()
+        self._look_at_files()
+        while not self._stopping and self._state == "ready" and self._drain():
+            with self._caught_up:
+                self._caught_up.notify_all()
+        if self._state == "ready" and self._worn():
+            self._fail("more was changed than is in it", logging.INFO)
+            self._wake.set()
+
+    def _wanted(self) -> bool:
+        with self._database.read() as tx:
+            query = sa.select(namespaces.c.pk).where(namespaces.c.collection.is_not(None)).limit(1)
+            return tx.execute(query).first() is not None
+
+    def _settled(self) -> bool:
+        if not self._wanted():
+            return True
+        with self._database.read() as tx:
+            pending = tx.execute(sa.select(outbox.c.seq).limit(1)).first()
+        return self._state == "ready" and pending is None
+
+    # Opening an index that is there ----------------------------------------------------------
+
+    def _adopt(self) -> None:
+        """Open the index of last time if it is sound; else ask for a rebuild."""
+        self._state = "checking"
+        path = self._current()
+        if path is None:
+            self._fail("there is none yet", logging.INFO)
+            return
+        if not path.is_dir():
+            raise IndexDamaged("its folder is gone")
+        if not seal.holds(path, self._watermark(), lambda: self._stopping):
+            if self._stopping:
+                return
+            self._reconcile(path)
+        if self._stopping:
+            return
+        seal.lift(path)
+        self._open(path)
+
+    def _reconcile(self, path: Path) -> None:
+        """Compare ids and vectors in another process; queue what differs."""
+        seal.lift(path)
+        report = _probe(path, self._database.path, lambda: self._stopping)
+        for name, found in report.items():
+            if found["lost"]:
+                raise IndexDamaged(f"{name}: {found['lost']} vectors do not find themselves")
+            self._enqueue(name, {*found["missing"], *found["stale"], *found["extra"]})
+
+    def _enqueue(self, collection: str, keys: set[int]) -> None:
+        if not keys:
+            return
+        log.info("vector index: %d entries of %s differ from the records", len(keys), collection)
+
+        def work(tx: sa.Connection) -> None:
+            pk = tx.execute(
+                sa.select(namespaces.c.pk).where(namespaces.c.collection == collection)
+            ).scalar_one()
+            rows = [{"namespace_pk": pk, "cube_pk": key} for key in sorted(keys)]
+            tx.execute(sa.insert(outbox), rows)
+
+        self._database.write(work)
+
+    def _open(self, path: Path) -> None:
+        self._index = self._workers.call(self._policy.write_seconds, self._opener, path)
+        self._path = path
+        self._sizes = {}
+        self._state = "ready"
+
+    def _current(self) -> Path | None:
+        with self._database.read() as tx:
+            query = sa.select(settings.c.value).where(settings.c.key == "index_folder")
+            name = tx.execute(query).scalar()
+        return self._folder / name if name else None
+
+    def _watermark(self) -> str:
+        """What identifies a state of the records: the newest version, verb and folder."""
+        with self._database.read() as tx:
+            newest = [
+                tx.execute(sa.select(sa.func.max(column))).scalar()
+                for column in (versions.c.pk, activities.c.pk)
+            ]
+            store = tx.execute(
+                sa.select(settings.c.value).where(settings.c.key == "store_id")
+            ).scalar()
+        return json.dumps([store, *newest])
+
+    # Following -----------------------------------------------------------------------------
+
+    def _drain(self) -> bool:
+        """Apply one batch of the outbox; ``False`` when there is nothing left."""
+        with self._database.read() as tx:
+            rows = tx.execute(
+                sa.select(
+                    outbox.c.seq, outbox.c.namespace_pk, outbox.c.cube_pk, namespaces.c.collection
+                )
+                .join(namespaces, namespaces.c.pk == outbox.c.namespace_pk)
+                .order_by(outbox.c.seq)
+                .limit(self._policy.batch)
+            ).all()
+            if not rows:
+                return False
+            keys = {row.cube_pk for row in rows}
+            vectors = dict(
+                tx.execute(
+                    sa.select(embeddings.c.cube_pk, embeddings.c.vector).where(
+                        embeddings.c.cube_pk.in_(keys)
+                    )
+                ).all()
+            )
+        crashpoints.reach("index-batch-read")
+        for collection in dict.fromkeys(row.collection for row in rows):
+            of_it = {row.cube_pk for row in rows if row.collection == collection}
+            self._apply(collection, of_it, vectors)
+        crashpoints.reach("index-batch-applied")
+        last = rows[-1].seq
+        self._database.write(
+            lambda tx: tx.execute(sa.delete(outbox).where(outbox.c.seq <= last)) and None
+        )
+        crashpoints.reach("index-batch-recorded")
+        self._remember_sizes()
+        return True
+
+    def _apply(self, collection: str, keys: set[int], vectors: dict[int, bytes]) -> None:
+        """Make the entries of ``keys`` what the records say: applying twice changes nothing."""
+        index, seconds = self._index, self._policy.write_seconds
+        assert index is not None
+        present = sorted(keys & vectors.keys())
+        gone = sorted(keys - vectors.keys())
+        if gone:
+            self._workers.call(seconds, index.delete, collection, gone)
+        if present:
+            matrix = decode([vectors[key] for key in present])
+            self._workers.call(seconds, index.upsert, collection, present, matrix)
+
+    def _worn(self) -> bool:
+        """An HNSW graph loses recall with every deletion; renew it after a full turnover."""
+        with self._database.read() as tx:
+            query = sa.select(namespaces.c.pk).where(
+                namespaces.c.collection.is_not(None),
+                namespaces.c.churn > sa.func.max(namespaces.c.live, self._policy.exact_below),
+            )
+            return tx.execute(query).first() is not None
+
+    # Rebuilding ----------------------------------------------------------------------------
+
+    def _rebuild(self) -> None:
+        """Start an empty index in a new folder and queue every vector for it."""
+        self._discard()
+        path = self._folder / f"{uuid.uuid4().hex[:12]}"
+        self._database.write(lambda tx: queue_everything(tx, path.name))
+        crashpoints.reach("index-rebuild-begun")
+        if self._folder.is_dir():
+            for old in self._folder.iterdir():
+                if old != path:
+                    shutil.rmtree(old, ignore_errors=True)
+        crashpoints.reach("index-old-removed")
+        self._open(path)
+
+    def _discard(self) -> None:
+        index, self._index, self._path = self._index, None, None
+        if index is not None:
+            try:
+                self._workers.call(2.0, index.close)
+            except Exception as error:  # noqa: BLE001 - it is thrown away, however it ends
+                log.debug("closing a damaged index: %r", error)
+
+    # Watching ------------------------------------------------------------------------------
+
+    def _remember_sizes(self) -> None:
+        if self._path is not None and self._path.is_dir():
+            self._sizes = {
+                path: path.stat().st_size for path in self._path.rglob("*") if _lasting(path)
+            }
+
+    def _look_at_files(self) -> None:
+        """Files of an open index never vanish, shrink or lose their header."""
+        if self._wrong_file() is None:
+            return
+        time.sleep(0.2)  # a file may be in the middle of being replaced
+        wrong = self._wrong_file()
+        if wrong is not None:
+            raise IndexDamaged(wrong)
+
+    def _wrong_file(self) -> str | None:
+        for path, size in self._sizes.items():
+            try:
+                with path.open("rb") as file:
+                    start = file.read(15)
+                now = path.stat().st_size
+            except OSError:
+                return f"{path.name} is gone"
+            if now < size:
+                return f"{path.name} shrank from {size:,} to {now:,} bytes"
+            if path.suffix == ".sqlite3" and start != b"SQLite format 3":
+                return f"{path.name} lost its header"
+        return None
+
+    def _close_and_seal(self, seconds: float) -> None:
+        index, path = self._index, self._path
+        assert index is not None and path is not None
+        self._index = None
+        try:
+            self._look_at_files()
+            self._workers.call(seconds, index.close)
+            seal.write(path, self._watermark())
+            crashpoints.reach("index-sealed")
+        except (IndexDamaged, DeadlineExceeded, OSError, MemOSError) as error:
+            log.warning("vector index not sealed (%r): it is checked at next use", error)
+
+
+def queue_everything(tx: sa.Connection, folder: str) -> None:
+    """Name the index folder, and queue every vector of every indexed namespace for it."""
+    tx.execute(sa.delete(outbox))
+    tx.execute(
+        sa.insert(outbox).from_select(
+            ["namespace_pk", "cube_pk"],
+            sa.select(embeddings.c.namespace_pk, embeddings.c.cube_pk)
+            .join(namespaces, namespaces.c.pk == embeddings.c.namespace_pk)
+            .where(namespaces.c.collection.is_not(None)),
+        )
+    )
+    tx.execute(sa.update(namespaces).values(churn=0))
+    tx.execute(sa.delete(settings).where(settings.c.key == "index_folder"))
+    tx.execute(sa.insert(settings).values(key="index_folder", value=folder))
+
+
+def _lasting(path: Path) -> bool:
+    """Files that only grow while the index is open."""
+    return path.suffix in (".sqlite3", ".bin") and path.is_file()
+
+
+def _probe(path: Path, database: Path, stopping: Callable[[], bool]) -> dict[str, Any]:
+    """Run :mod:`index_probe`; :class:`IndexDamaged` if it dies, hangs or takes too long."""
+    command = [sys.executable, "-m", "memos_integrations.infrastructure.index_probe"]
+    child = subprocess.Popen(
+        [*command, str(path), str(database)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(child.stdout or ()), daemon=True)
+    reader.start()
+    started = time.monotonic()
+    try:
+        while reader.is_alive() and not stopping():
+            reader.join(0.05)
+            waited = time.monotonic() - started
+            if waited > (8.0 if not lines else 300.0):
+                raise IndexDamaged(
+                    "it does not answer" if not lines else "its check takes too long"
+                )
+        if stopping():
+            return {}
+        if child.wait(5) != 0 or len(lines) != 2:
+            raise IndexDamaged(f"its check ended with exit status {child.returncode}")
+        found: dict[str, Any] = json.loads(lines[1])["collections"]
+        return found
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()

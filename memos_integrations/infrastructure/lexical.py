@@ -1,0 +1,96 @@
+"""Lexical search: SQLite FTS5 with BM25 (Robertson and Zaragoza, 2009) over stemmed words.
+
+One table holds every namespace. The namespace is itself a token of the row, so FTS5 walks
+only the rows of that namespace; word statistics are those of the whole store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+CREATE = (
+    "CREATE VIRTUAL TABLE lexicon USING "
+    "fts5(namespace, words, tokenize='porter unicode61 remove_diacritics 2')"
+)
+
+MAX_TERMS = 64
+"""A question longer than this is searched by its first distinct words."""
+
+# Words that say nothing about which memory is meant. Ranking would give them almost no
+# weight; leaving them out saves reading their long posting lists.
+_FUNCTION_WORDS = frozenset(
+    """
+    a about am an and any are as at be been but by can could did do does for from had has have
+    he her him his how i if in into is it its me my of on or our she so some than that the their
+    them then there these they this those to up us was we were what when where which who whom
+    why will with would you your
+    """.split()  # noqa: SIM905 - a paragraph is easier to read than 80 quoted words
+)
+
+_INSERT = sa.text("INSERT INTO lexicon (rowid, namespace, words) VALUES (:pk, :namespace, :words)")
+_DELETE = sa.text("DELETE FROM lexicon WHERE rowid = :pk")
+_MATCH = sa.text(
+    "SELECT rowid, -bm25(lexicon, 0.0, 1.0) FROM lexicon WHERE lexicon MATCH :query "
+    "ORDER BY bm25(lexicon, 0.0, 1.0) LIMIT :limit"
+)
+
+
+def insert(tx: sa.Connection, namespace_pk: int, rows: Iterable[tuple[int, str]]) -> None:
+    """Index ``(cube_pk, text)`` rows."""
+    values = [{"pk": pk, "namespace": f"ns{namespace_pk}", "words": text} for pk, text in rows]
+    if values:
+        tx.execute(_INSERT, values)
+
+
+def delete(tx: sa.Connection, cube_pks: Iterable[int]) -> None:
+    """Remove rows from the index."""
+    values = [{"pk": pk} for pk in cube_pks]
+    if values:
+        tx.execute(_DELETE, values)
+
+
+def telling_words(text: str) -> list[str]:
+    """The distinct words of ``text`` in order, without function words (unless it has no other)."""
+    words = list(dict.fromkeys(re.findall(r"\w+", text.casefold())))
+    return [word for word in words if word not in _FUNCTION_WORDS] or words
+
+
+def match_expression(namespace_pk: int, text: str) -> str | None:
+    """The FTS5 query for any of the telling words in ``text``; ``None`` if it has no word."""
+    terms = telling_words(text)
+    if not terms:
+        return None
+    either = " OR ".join(f'"{term}"' for term in terms[:MAX_TERMS])
+    return f"{{namespace}}: ns{namespace_pk} AND {{words}}: ({either})"
+
+
+def search(
+    tx: sa.Connection,
+    namespace_pk: int,
+    text: str,
+    limit: int,
+    among: sa.Select[tuple[int]] | None = None,
+) -> list[tuple[int, float]]:
+    """The best ``(cube_pk, BM25)`` by the words of ``text``, best first.
+
+    ``among`` restricts the rows before ranking is cut (a query that selects cube keys).
+    """
+    query = match_expression(namespace_pk, text)
+    if query is None:
+        return []
+    if among is None:
+        rows = tx.execute(_MATCH, {"query": query, "limit": limit})
+    else:
+        lexicon = sa.table("lexicon", sa.column("rowid"))
+        rank: sa.ColumnElement[float] = sa.literal_column("bm25(lexicon, 0.0, 1.0)")
+        rows = tx.execute(
+            sa.select(lexicon.c.rowid, -rank)
+            .where(sa.text("lexicon MATCH :query").bindparams(query=query))
+            .where(lexicon.c.rowid.in_(among))
+            .order_by(rank)
+            .limit(limit)
+        )
+    return [(int(pk), float(score)) for pk, score in rows]

@@ -1,0 +1,149 @@
+"""The SQL tables. The records are the truth; every index is made from them.
+
+Integer keys stay inside the database (small, fast, opaque to the vector index); ids that
+leave it are UUIDv7 strings. Times are microseconds since 1970 in UTC, so they compare exactly.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+APPLICATION_ID = 0x4D43_7562
+"""``MCub``: written into the SQLite header, so that a folder can be told to be ours."""
+
+HEAD_REVISION = "0001"
+"""The newest migration; a test keeps it equal to alembic's head."""
+
+metadata = sa.MetaData()
+
+settings = sa.Table(
+    "settings",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+namespaces = sa.Table(
+    "namespaces",
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("path", sa.Text, nullable=False, unique=True),  # JSON list of the parts
+    sa.Column("live", sa.Integer, nullable=False, default=0),  # memories that are not deleted
+    sa.Column("churn", sa.Integer, nullable=False, default=0),  # changes since the index was built
+    sa.Column("collection", sa.Text),  # its collection in the vector index; NULL: scanned exactly
+)
+
+activities = sa.Table(
+    "activities",
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("verb", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("digest", sa.Text),  # of the content that came with the idempotency key
+    sa.UniqueConstraint("namespace_pk", "idempotency_key"),
+)
+
+cubes = sa.Table(
+    "cubes",
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("head_pk", sa.Integer, nullable=False),  # the current row of versions
+    sa.Column("deleted_by", sa.ForeignKey("activities.pk")),
+    sa.Index("cubes_by_namespace", "namespace_pk", "id"),
+)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("activity_pk", sa.ForeignKey("activities.pk"), nullable=False),
+    # What filters may ask for stands in columns; the cube itself in `body`.
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("memory_type", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("event_time", sa.BigInteger),
+    sa.Column("said_at", sa.BigInteger),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("role", sa.Text),
+    sa.Column("speaker", sa.Text),
+    sa.Column("source", sa.Text),
+    sa.Column("semantic_type", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("access", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("frozen", sa.Boolean, nullable=False),
+    sa.Column("context_fingerprint", sa.Text),
+    sa.Column("body", sa.Text, nullable=False),  # JSON of the MemCube
+    sa.UniqueConstraint("cube_pk", "version"),
+    sa.Index("versions_by_activity", "activity_pk"),
+)
+
+edges = sa.Table(
+    "edges",
+    metadata,
+    sa.Column("subject_pk", sa.ForeignKey("versions.pk"), primary_key=True),
+    sa.Column("object_pk", sa.ForeignKey("versions.pk"), primary_key=True),
+    sa.Column("relation", sa.Text, primary_key=True),  # wasRevisionOf, wasDerivedFrom
+    # Later things come from earlier ones: with this the graph cannot have a cycle.
+    sa.CheckConstraint("object_pk < subject_pk", name="edges_point_to_the_past"),
+    sa.Index("edges_by_object", "object_pk"),
+)
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("uses", sa.Integer, nullable=False),
+    sa.Column("last_used_at", sa.BigInteger, nullable=False),
+    sa.Column("heat", sa.Float, nullable=False),
+)
+
+embeddings = sa.Table(
+    "embeddings",
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32, little-endian, unit length
+    sa.Index("embeddings_by_namespace", "namespace_pk"),
+)
+
+staged_embeddings = sa.Table(
+    "staged_embeddings",  # a reindex in progress; empty otherwise
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("version_pk", sa.Integer, nullable=False),
+    sa.Column("embedder", sa.Text, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",  # cubes whose entry in the vector index is out of date
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), nullable=False),
+    sa.Index("outbox_by_namespace", "namespace_pk", "cube_pk"),
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_micros(moment: datetime) -> int:
+    """An aware datetime as microseconds since 1970 UTC."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """The inverse of :func:`to_micros`."""
+    return _EPOCH + timedelta(microseconds=micros)

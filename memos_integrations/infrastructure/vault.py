@@ -1,0 +1,348 @@
+"""MemVault: one unit of work over records, vectors and blobs, and one gate for every read.
+
+Writes go to SQL in one transaction; the vector index follows. Reads take a snapshot: whatever
+an index answers is checked there again before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.errors import (
+    CubeNotFoundError,
+    EmbedderMismatchError,
+    IdempotencyConflictError,
+    MemOSError,
+    NotAStoreError,
+    StoreNotWritableError,
+    VersionConflictError,
+)
+from memos_integrations.infrastructure import crashpoints, records
+from memos_integrations.infrastructure.blobs import FsspecBlobs
+from memos_integrations.infrastructure.database import Database
+from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
+from memos_integrations.infrastructure.ownership import Ownership
+from memos_integrations.infrastructure.records import Activity, Head, NamespaceRow
+from memos_integrations.infrastructure.schema import namespaces, settings
+from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.usage import UsageCounters
+from memos_integrations.infrastructure.vectors import ChromaIndex
+from memos_integrations.protocols import Clock, EmbedderFingerprint, VectorIndex, Vectors
+
+T = TypeVar("T")
+
+_OURS = {"lock", "owner.json", "index", "blobs"}
+_DATABASE = "memory.db"
+
+
+class MemVault:
+    """An embedded store in one folder: ``memory.db``, ``index/``, ``blobs/``. Thread-safe."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock,
+        policy: IndexPolicy,
+        index_opener: Callable[[Path], VectorIndex] = ChromaIndex,
+    ) -> None:
+        self.folder, self._clock, self._policy = _prepared(folder), clock, policy
+        self._owner = Ownership(self.folder)
+        try:
+            crashpoints.reach("folder-locked")
+            self._database = Database(self.folder / _DATABASE)
+            self._fingerprint = self._settings()
+        except BaseException:
+            self._owner.release()
+            raise
+        self.blobs = FsspecBlobs(str(self.folder / "blobs"))
+        self.usage = UsageCounters()
+        self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
+        if self._has_index():
+            self._keeper.notify()
+
+    # Opening and closing ------------------------------------------------------------------
+
+    def _settings(self) -> EmbedderFingerprint | None:
+        """What was stored about the embedder; a new store gets its identity."""
+
+        def work(tx: sa.Connection) -> dict[str, str]:
+            found: dict[str, str] = dict(tx.execute(sa.select(settings)).tuples().all())
+            if "store_id" not in found:
+                tx.execute(sa.insert(settings).values(key="store_id", value=str(uuid.uuid4())))
+            return found
+
+        with self._database.read() as tx:
+            found = dict(tx.execute(sa.select(settings)).tuples().all())
+        if "store_id" not in found:
+            found = self._database.write(work)
+        stored = found.get("embedder")
+        return EmbedderFingerprint(**json.loads(stored)) if stored else None
+
+    def _has_index(self) -> bool:
+        with self._database.read() as tx:
+            query = sa.select(namespaces.c.pk).where(namespaces.c.collection.is_not(None))
+            return tx.execute(query.limit(1)).first() is not None
+
+    @property
+    def embedder(self) -> EmbedderFingerprint | None:
+        """The embedder that the stored vectors come from; ``None`` while there are none."""
+        return self._fingerprint
+
+    def bind_embedder(self, fingerprint: EmbedderFingerprint) -> None:
+        """Check that vectors of this embedder fit the store."""
+        stored = self._fingerprint
+        if stored is not None and stored != fingerprint:
+            raise EmbedderMismatchError(
+                f"{self.folder} was written with the embedder {stored}, and was opened with "
+                f"{fingerprint}: their vectors cannot be compared. Open it with the first one, or "
+                f"run `memcube reindex --path {self.folder}` to rebuild the vectors"
+            )
+
+    def close(self) -> None:
+        """Write the counters, seal the index, close the database, free the folder."""
+        with contextlib.suppress(MemOSError):  # counters may be lost, closing must go on
+            self._database.write(self.usage.flush)
+        self._keeper.close()
+        self._database.close()
+        self._owner.release()
+
+    # Writing ------------------------------------------------------------------------------
+
+    def add(
+        self,
+        path: Namespace,
+        activity: Activity,
+        new: Sequence[MemCube],
+        vectors: Vectors,
+        fingerprint: EmbedderFingerprint,
+    ) -> list[MemCube]:
+        """Write new cubes; with a used idempotency key, return what that call wrote.
+
+        ``vectors``: float32, ``(len(new), dimension)``, unit length.
+        """
+
+        def work(tx: sa.Connection) -> tuple[list[MemCube], bool]:
+            namespace = records.ensure_namespace(tx, path)
+            if activity.idempotency_key is not None:
+                keyed = records.find_keyed(tx, namespace.pk, activity.idempotency_key)
+                if keyed is not None:
+                    return _same(activity, keyed[1], records.generated_by(tx, keyed[0])), False
+            self._remember_embedder(tx, fingerprint)
+            activity_pk = records.insert_activity(tx, namespace.pk, activity)
+            records.insert_cubes(tx, namespace, activity_pk, new, vectors)
+            return list(new), self._index_if_large(tx, path)
+
+        written = self._written(work)
+        self._fingerprint = self._fingerprint or fingerprint
+        return written
+
+    def replay(self, path: Namespace, activity: Activity) -> list[MemCube] | None:
+        """What an earlier call with this idempotency key wrote, if there was one."""
+        with self.snapshot(path) as view:
+            if view.namespace is None or activity.idempotency_key is None:
+                return None
+            keyed = records.find_keyed(view.tx, view.namespace.pk, activity.idempotency_key)
+            if keyed is None:
+                return None
+            return _same(activity, keyed[1], records.generated_by(view.tx, keyed[0]))
+
+    def revise(
+        self,
+        path: Namespace,
+        activity: Activity,
+        before: MemCube,
+        after: MemCube,
+        vector: Vectors | None,
+    ) -> MemCube:
+        """Write ``after`` as the version that follows ``before``.
+
+        :class:`VersionConflictError` if another version came between.
+        """
+
+        def work(tx: sa.Connection) -> tuple[MemCube, bool]:
+            namespace, head = _present(tx, path, before.id)
+            if head.cube.version != before.version:
+                raise VersionConflictError(
+                    before.id, expected=before.version, actual=head.cube.version
+                )
+            activity_pk = records.insert_activity(tx, namespace.pk, activity)
+            records.insert_revision(tx, namespace, activity_pk, head, after, vector)
+            return after, namespace.collection is not None
+
+        return self._written(work)
+
+    def delete(self, path: Namespace, activity: Activity, cube_id: str) -> None:
+        """Take a cube out of every read but its history."""
+
+        def work(tx: sa.Connection) -> tuple[None, bool]:
+            namespace, head = _present(tx, path, cube_id)
+            activity_pk = records.insert_activity(tx, namespace.pk, activity)
+            records.mark_deleted(tx, namespace, activity_pk, head)
+            return None, namespace.collection is not None
+
+        self._written(work)
+
+    def _written(self, work: Callable[[sa.Connection], tuple[T, bool]]) -> T:
+        self._owner.check()
+
+        def with_counters(tx: sa.Connection) -> tuple[T, bool]:
+            outcome = work(tx)
+            self.usage.flush(tx)
+            return outcome
+
+        result, index_follows = self._database.write(with_counters)
+        if index_follows:
+            self._keeper.notify()
+        return result
+
+    def _remember_embedder(self, tx: sa.Connection, fingerprint: EmbedderFingerprint) -> None:
+        if self._fingerprint is None:
+            stored = tx.execute(
+                sa.select(settings.c.value).where(settings.c.key == "embedder")
+            ).scalar()
+            if stored is None:
+                tx.execute(
+                    sa.insert(settings).values(key="embedder", value=fingerprint_json(fingerprint))
+                )
+
+    def _index_if_large(self, tx: sa.Connection, path: Namespace) -> bool:
+        namespace = records.find_namespace(tx, path)
+        assert namespace is not None
+        if namespace.collection is None and namespace.live >= self._policy.exact_below:
+            records.index_namespace(tx, namespace)
+            return True
+        return namespace.collection is not None
+
+    def record_uses(self, cube_pks: Sequence[int]) -> None:
+        """Count a recall of each; written with the next commit, or when there are many."""
+        if self.usage.record(cube_pks, self._clock.now()):
+            self._database.write(self.usage.flush)
+
+    # Reading ------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self, path: Namespace) -> Iterator[Snapshot]:
+        """One moment of one namespace: everything read in it fits together."""
+        self._owner.check()
+        with self._database.read() as tx:
+            yield Snapshot(
+                tx,
+                records.find_namespace(tx, path),
+                self._clock.now(),
+                self.usage,
+                self._keeper,
+                self._policy,
+            )
+
+    def nearest(self, path: Namespace, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+        """The nearest searchable cubes to a unit vector (float32, ``(dim,)``): key, cosine."""
+        with self.snapshot(path) as view:
+            return view.nearest(vector, limit)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and sizes, JSON-plain."""
+        with self._database.read() as tx:
+            spaces = tx.exec_driver_sql(
+                "SELECT path, live, collection FROM namespaces ORDER BY path"
+            ).all()
+            versions, pending = (
+                tx.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
+                for name in ("versions", "outbox")
+            )
+        return {
+            "path": str(self.folder),
+            "memories": sum(space.live for space in spaces),
+            "versions": versions,
+            "embedder": str(self._fingerprint) if self._fingerprint else None,
+            "index": {"state": self._keeper.state, "pending": pending},
+            "bytes": {
+                "database": sum(_size(p) for p in self.folder.glob(f"{_DATABASE}*")),
+                "index": sum(_size(p) for p in (self.folder / "index").rglob("*")),
+                "blobs": sum(_size(p) for p in (self.folder / "blobs").rglob("*")),
+            },
+            "namespaces": [
+                {
+                    "namespace": json.loads(space.path),
+                    "memories": space.live,
+                    "search": "approximate index" if space.collection else "exact scan",
+                }
+                for space in spaces
+            ],
+        }
+
+    def wait_for_index(self, seconds: float = 60.0) -> bool:
+        """Wait until the vector index holds all that is committed; searches need not wait."""
+        return self._keeper.wait(seconds)
+
+    @property
+    def index_state(self) -> str:
+        """See :attr:`IndexKeeper.state`."""
+        return self._keeper.state
+
+    @property
+    def database(self) -> Database:
+        """The records, for maintenance: reindexing and examination."""
+        return self._database
+
+
+def fingerprint_json(fingerprint: EmbedderFingerprint) -> str:
+    """A fingerprint as the store keeps it."""
+    return json.dumps(
+        {
+            "name": fingerprint.name,
+            "revision": fingerprint.revision,
+            "dimension": fingerprint.dimension,
+        }
+    )
+
+
+def _present(tx: sa.Connection, path: Namespace, cube_id: str) -> tuple[NamespaceRow, Head]:
+    namespace = records.find_namespace(tx, path)
+    head = records.head(tx, namespace.pk, cube_id) if namespace else None
+    if namespace is None or head is None:
+        raise CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(path)}")
+    return namespace, head
+
+
+def _same(activity: Activity, digest: str, cubes: list[MemCube]) -> list[MemCube]:
+    if digest != activity.digest:
+        raise IdempotencyConflictError(
+            f"the idempotency key {activity.idempotency_key!r} was used before with other content: "
+            "use a new key for new content"
+        )
+    return cubes
+
+
+def _prepared(folder: Path) -> Path:
+    """The folder, made if it is missing; refused if it is somebody else's."""
+    folder = folder.expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in folder.iterdir()}
+    except (FileExistsError, NotADirectoryError):
+        raise NotAStoreError(f"{folder} is a file: give a folder") from None
+    except OSError as error:
+        raise StoreNotWritableError(f"{folder} cannot be used: {error.strerror}") from error
+    foreign = {name for name in names if name not in _OURS and not name.startswith(_DATABASE)}
+    if foreign and _DATABASE not in names:
+        raise NotAStoreError(
+            f"{folder} holds {sorted(foreign)[0]!r} and no memory store: give a new or empty folder"
+        )
+    return folder
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0  # removed by a rebuild while we counted

@@ -1,0 +1,139 @@
+"""Nearest vectors: the exact scan over SQL, and the Chroma index for large namespaces.
+
+All vectors have unit length, so the dot product is the cosine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from memos_integrations.infrastructure.schema import embeddings
+from memos_integrations.protocols import Vectors
+
+SCAN_ROWS = 16_384
+"""Rows read at a time by the exact scan: 24 MB at 384 dimensions."""
+
+# The whole namespace is read without SQLAlchemy's row objects: this is the hot loop.
+_NAMESPACE = "SELECT cube_pk, vector FROM embeddings WHERE namespace_pk = ?"
+
+
+def scan_namespace(
+    tx: sa.Connection, namespace_pk: int, vector: Vectors, limit: int
+) -> list[tuple[int, float]]:
+    """The best ``limit`` pairs ``(cube_pk, cosine)`` of a namespace, exactly, best first."""
+    return _best(tx.exec_driver_sql(_NAMESPACE, (namespace_pk,)), vector, limit)
+
+
+def scan_among(
+    tx: sa.Connection, among: sa.Select[tuple[int]], vector: Vectors, limit: int
+) -> list[tuple[int, float]]:
+    """The same over the cubes that the query ``among`` selects."""
+    rows = sa.select(embeddings.c.cube_pk, embeddings.c.vector).where(
+        embeddings.c.cube_pk.in_(among)
+    )
+    return _best(tx.execute(rows), vector, limit)
+
+
+def _best(rows: sa.CursorResult[Any], vector: Vectors, limit: int) -> list[tuple[int, float]]:
+    best: list[tuple[int, float]] = []
+    cursor = rows.cursor  # the driver's own cursor: plain tuples
+    assert cursor is not None
+    while page := cursor.fetchmany(SCAN_ROWS):
+        matrix = decode([row[1] for row in page])
+        scores = matrix @ vector
+        top = (
+            np.argpartition(-scores, limit - 1)[:limit] if limit < len(scores) else range(len(page))
+        )
+        best += [(page[i][0], float(scores[i])) for i in top]
+        best = sorted(best, key=lambda pair: (-pair[1], pair[0]))[:limit]
+    rows.close()
+    return best
+
+
+def encode(vector: Vectors) -> bytes:
+    """A vector as stored: float32, little-endian."""
+    return np.ascontiguousarray(vector, dtype="<f4").tobytes()
+
+
+def decode(blobs: Sequence[bytes]) -> Vectors:
+    """Stored vectors as float32 of shape ``(n, dimension)``."""
+    return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), -1)
+
+
+class ChromaIndex:
+    """Chroma, embedded: a :class:`~memos_integrations.protocols.VectorIndex` in its own folder.
+
+    It gets opaque integers and vectors: no text, no metadata, no names.
+    """
+
+    PAGE = 2_000
+
+    def __init__(self, folder: Path) -> None:
+        import chromadb
+        from chromadb.config import Settings
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._client: Any = chromadb.PersistentClient(
+            str(folder), settings=Settings(anonymized_telemetry=False)
+        )
+        self._collections: dict[str, Any] = {}
+
+    def _collection(self, name: str) -> Any:
+        found = self._collections.get(name)
+        if found is None:
+            found = self._client.get_or_create_collection(
+                name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            )
+            self._collections[name] = found
+        return found
+
+    def upsert(self, collection: str, keys: Sequence[int], vectors: Vectors) -> None:
+        """Set the vectors (float32, ``(n, dimension)``, unit length) of ``keys``."""
+        if len(keys):
+            self._collection(collection).upsert(ids=[str(key) for key in keys], embeddings=vectors)
+
+    def delete(self, collection: str, keys: Sequence[int]) -> None:
+        """Remove keys; those that are not there are ignored."""
+        if len(keys):
+            self._collection(collection).delete(ids=[str(key) for key in keys])
+
+    def query(self, collection: str, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+        """Up to ``limit`` pairs ``(key, cosine)``, best first, approximately."""
+        answer = self._collection(collection).query(
+            query_embeddings=vector.reshape(1, -1), n_results=limit, include=["distances"]
+        )
+        return [
+            (int(key), 1.0 - distance)
+            for key, distance in zip(answer["ids"][0], answer["distances"][0], strict=True)
+        ]
+
+    def count(self, collection: str) -> int:
+        """How many keys it holds."""
+        return int(self._collection(collection).count())
+
+    def drop(self, collection: str) -> None:
+        """Forget a collection."""
+        self._collections.pop(collection, None)
+        if collection in {found.name for found in self._client.list_collections()}:
+            self._client.delete_collection(collection)
+
+    def scan(self, collection: str) -> Iterator[tuple[list[int], Vectors]]:
+        """Every key with its vector, in pages of :attr:`PAGE`."""
+        found = self._collection(collection)
+        offset = 0
+        while True:
+            page = found.get(limit=self.PAGE, offset=offset, include=["embeddings"])
+            if not page["ids"]:
+                return
+            yield [int(key) for key in page["ids"]], np.asarray(page["embeddings"], dtype="<f4")
+            offset += len(page["ids"])
+
+    def close(self) -> None:
+        """Write what is open and let go of the files."""
+        self._collections.clear()
+        self._client.close()

@@ -1,0 +1,1 @@
+"""The three types of memory: plaintext, activation, parameter."""

@@ -1,0 +1,174 @@
+"""MemOS: opens a store and wires the layers. Every default is chosen here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import uuid_utils
+
+from memos_integrations.cube import Principal, check_namespace, check_text
+from memos_integrations.errors import InvalidInputError
+from memos_integrations.infrastructure.index_keeper import IndexPolicy
+from memos_integrations.infrastructure.reindex import reindex
+from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.interface.reader import MemReader
+from memos_integrations.memories.plaintext import embedding_text
+from memos_integrations.models.adapted import as_embedder
+from memos_integrations.models.checked import embed_checked
+from memos_integrations.operation.operator import MemOperator, Progress
+from memos_integrations.operation.retrieval import SearchPolicy
+from memos_integrations.protocols import Clock, Embedder, IdSource, SystemClock
+from memos_integrations.session import MemorySession
+
+
+class MemOS:
+    """A memory store, open. Thread-safe; one process at a time owns the folder.
+
+    Use it as a context manager, or call :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        vault: MemVault,
+        embedder: Embedder,
+        *,
+        reader: MemReader,
+        clock: Clock,
+        ids: IdSource,
+        search_policy: SearchPolicy,
+    ) -> None:
+        self.vault = vault
+        """The layer below, for tools and benchmarks."""
+        self._reader, self._clock = reader, clock
+        self._operator = MemOperator(vault, embedder, clock=clock, ids=ids, policy=search_policy)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        embedder: object | None = None,
+        reader: MemReader | None = None,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        search_policy: SearchPolicy | None = None,
+        index_policy: IndexPolicy | None = None,
+    ) -> Self:
+        """Open the store in the folder ``path``, made if it is missing.
+
+        ``embedder``: an :class:`~memos_integrations.protocols.Embedder`, or any LangChain
+        ``Embeddings`` or LlamaIndex ``BaseEmbedding``; by default the bundled all-MiniLM-L6-v2.
+
+        Raises :class:`StoreLockedError` if another process owns the folder,
+        :class:`NotAStoreError`, :class:`StoreNotWritableError`, :class:`StoreSchemaError`,
+        :class:`EmbedderMismatchError` if it was written with another embedder, and
+        :class:`MissingExtraError` if the bundled embedder is not installed.
+        """
+        chosen = default_embedder() if embedder is None else as_embedder(embedder)
+        clock = clock or SystemClock()
+        vault = MemVault(Path(path), clock=clock, policy=index_policy or IndexPolicy())
+        try:
+            if vault.embedder is not None:
+                vault.bind_embedder(chosen.fingerprint)
+        except BaseException:
+            vault.close()
+            raise
+        return cls(
+            vault,
+            chosen,
+            reader=reader or MemReader(),
+            clock=clock,
+            ids=ids or new_id,
+            search_policy=search_policy or SearchPolicy(),
+        )
+
+    @classmethod
+    def reindex(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        embedder: object | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Embed every memory of a store anew, for use with another embedder; return how many.
+
+        Interrupted, the store stays as it was, and the next call goes on where this one
+        stopped.
+        """
+        chosen = default_embedder() if embedder is None else as_embedder(embedder)
+        vault = MemVault(Path(path), clock=SystemClock(), policy=IndexPolicy())
+        try:
+            return reindex(
+                vault,
+                chosen.fingerprint,
+                lambda cubes: embed_checked(chosen, [embedding_text(cube) for cube in cubes]),
+                progress,
+            )
+        finally:
+            vault.close()
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.vault.folder
+
+    def session(
+        self,
+        principal: str | Principal,
+        *,
+        namespace: str | tuple[str, ...] | list[str] | None = None,
+    ) -> MemorySession:
+        """The verbs, for a principal in a namespace (by default one named after the principal)."""
+        if isinstance(principal, str):
+            who = Principal(id=check_text(principal, what="principal", max_bytes=256))
+        elif isinstance(principal, Principal):
+            who = principal
+        else:
+            raise InvalidInputError(
+                f"principal is {principal!r}: give a user id as a string, or a Principal"
+            )
+        return MemorySession(
+            who,
+            check_namespace((who.id,) if namespace is None else namespace),
+            vault=self.vault,
+            operator=self._operator,
+            reader=self._reader,
+            clock=self._clock,
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Counts, sizes and the state of the index; JSON-plain."""
+        return self.vault.stats()
+
+    def close(self) -> None:
+        """Write what is pending and free the folder. Closing twice does nothing."""
+        self.vault.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"MemOS({str(self.path)!r})"
+
+
+def default_embedder() -> Embedder:
+    """The bundled all-MiniLM-L6-v2 (384 dimensions), which runs offline and without torch."""
+    from memos_integrations.models.minilm import MiniLMEmbedder
+
+    return MiniLMEmbedder()
+
+
+def new_id() -> str:
+    """A UUIDv7: unique, and in the order of time."""
+    return str(uuid_utils.uuid7())

@@ -1,0 +1,223 @@
+"""MemOperator: turns drafts into stored memories, changes them, and finds them again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from memos_integrations.cube import (
+    Behaviour,
+    Descriptive,
+    Draft,
+    Governance,
+    Header,
+    MemCube,
+    Namespace,
+    Plaintext,
+    Principal,
+    fingerprint,
+)
+from memos_integrations.errors import (
+    CubeNotFoundError,
+    FrozenCubeError,
+    InvalidInputError,
+    VersionConflictError,
+)
+from memos_integrations.infrastructure.filters import compile_filters
+from memos_integrations.infrastructure.records import Activity
+from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.memories.plaintext import embedding_text
+from memos_integrations.models.checked import embed_checked, embed_query_checked
+from memos_integrations.operation.retrieval import SearchPolicy, retrieve
+from memos_integrations.protocols import Clock, Embedder, IdSource
+from memos_integrations.query import Hit, MemoryCall
+
+Progress = Callable[[int, int], None]
+"""Called with ``(done, total)``."""
+
+
+class MemOperator:
+    """The verbs, without interpretation of what the caller passed. Thread-safe."""
+
+    def __init__(
+        self,
+        vault: MemVault,
+        embedder: Embedder,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        policy: SearchPolicy,
+    ) -> None:
+        self._vault, self._embedder = vault, embedder
+        self._clock, self._ids, self._policy = clock, ids, policy
+
+    def store(
+        self,
+        path: Namespace,
+        who: Principal,
+        drafts: Sequence[Draft],
+        *,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[MemCube]:
+        """Embed and write drafts, all or none."""
+        activity = self._activity("add", who, idempotency_key, drafts)
+        before = self._vault.replay(path, activity) if idempotency_key is not None else None
+        if before is not None:
+            return before
+        new = [self._cube(path, who, draft, activity) for draft in drafts]
+        texts = [embedding_text(cube) for cube in new]
+        vectors = embed_checked(self._embedder, texts, progress=progress)
+        return self._vault.add(path, activity, new, vectors, self._embedder.fingerprint)
+
+    def update(
+        self,
+        path: Namespace,
+        who: Principal,
+        cube_id: str,
+        changes: Mapping[str, Any],
+        *,
+        expected_version: int | None = None,
+    ) -> MemCube:
+        """Write the next version; ``changes`` holds ``text`` and header fields by name."""
+        for _ in range(8):
+            with self._vault.snapshot(path) as view:
+                head = view.head(cube_id)
+            if head is None:
+                raise _missing(path, cube_id)
+            before = head.cube
+            if before.header.governance.frozen:
+                raise FrozenCubeError(f"memory {cube_id} is frozen: it can be read, not changed")
+            if expected_version is not None and before.version != expected_version:
+                raise VersionConflictError(
+                    cube_id, expected=expected_version, actual=before.version
+                )
+            activity = self._activity("update", who)
+            after = _revised(before, changes, activity)
+            text = embedding_text(after)
+            same = text == embedding_text(before) and after.tags == before.tags
+            vector = None if same else embed_checked(self._embedder, [text])[0]
+            try:
+                return self._vault.revise(path, activity, before, after, vector)
+            except VersionConflictError:
+                if expected_version is not None:
+                    raise  # the caller decides; without an expectation the last writer wins
+        raise VersionConflictError(cube_id, expected=before.version, actual=before.version + 1)
+
+    def delete(self, path: Namespace, who: Principal, cube_id: str) -> None:
+        """Take a memory out of every read but its history."""
+        self._vault.delete(path, self._activity("delete", who), cube_id)
+
+    def search(
+        self,
+        path: Namespace,
+        call: MemoryCall,
+        *,
+        limit: int,
+        filters: Mapping[str, Any] | None = None,
+        min_score: float = 0.0,
+        policy: SearchPolicy | None = None,
+    ) -> list[Hit]:
+        """The best memories for a question; each counts as used."""
+        policy = policy or self._policy
+        clauses = compile_filters(filters)
+        vector = embed_query_checked(self._embedder, call.text) if policy.dense else None
+        with self._vault.snapshot(path) as view:
+            if view.namespace is None:
+                return []
+            found = retrieve(view, call, vector, policy=policy, limit=limit, filters=clauses)
+        kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
+        self._vault.record_uses([pk for pk, _ in kept])
+        return [hit for _, hit in kept]
+
+    def _activity(
+        self,
+        verb: str,
+        who: Principal,
+        key: str | None = None,
+        drafts: Sequence[Draft] = (),
+    ) -> Activity:
+        digest = _digest(drafts) if key is not None else None
+        return Activity(self._ids(), verb, who.id, self._clock.now(), key, digest)
+
+    def _cube(self, path: Namespace, who: Principal, draft: Draft, activity: Activity) -> MemCube:
+        return MemCube(
+            id=self._ids(),
+            version=1,
+            namespace=path,
+            header=Header(
+                descriptive=Descriptive(
+                    created_at=activity.at,
+                    event_time=draft.event_time,
+                    said_at=draft.said_at,
+                    origin=draft.origin,
+                    role=draft.role,
+                    speaker=draft.speaker,
+                    source=draft.source,
+                    semantic_type=draft.semantic_type,
+                    tags=draft.tags,
+                    metadata=draft.metadata,
+                ),
+                governance=Governance(
+                    owner=who.id,
+                    expires_at=draft.expires_at,
+                    priority=draft.priority,
+                    sensitivity=draft.sensitivity,
+                ),
+                behaviour=Behaviour(context_fingerprint=_fingerprint(draft)),
+            ),
+            payload=draft.payload,
+        )
+
+
+_GOVERNANCE = frozenset(Governance.model_fields)
+
+
+def _revised(before: MemCube, changes: Mapping[str, Any], activity: Activity) -> MemCube:
+    """The next version of ``before``; validated like a new one."""
+    raw = before.model_dump()
+    for field, value in changes.items():
+        if field == "text":
+            raw["payload"]["text"] = value
+        else:
+            group = "governance" if field in _GOVERNANCE else "descriptive"
+            raw["header"][group][field] = value
+    raw["version"] = before.version + 1
+    raw["header"]["descriptive"]["created_at"] = activity.at
+    raw["header"]["behaviour"] = {"previous_version": before.version}
+    try:
+        after = MemCube.model_validate(raw)
+    except ValidationError as error:
+        raise readable_error(error) from None
+    behaviour = Behaviour(
+        previous_version=before.version, context_fingerprint=fingerprint(after.text)
+    )
+    header = after.header.model_copy(update={"behaviour": behaviour})
+    return after.model_copy(update={"header": header})
+
+
+def readable_error(error: ValidationError) -> InvalidInputError:
+    """The first thing that is wrong, in one line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("header", "payload"))
+    return InvalidInputError(f"{where}: {first['msg'].removeprefix('Value error, ')}")
+
+
+def _fingerprint(draft: Draft) -> str | None:
+    return fingerprint(draft.payload.text) if isinstance(draft.payload, Plaintext) else None
+
+
+def _digest(drafts: Sequence[Draft]) -> str:
+    """Equal for equal content: what was said by whom, not when it was read."""
+    said = [
+        (d.payload.model_dump_json(), d.role, d.speaker, d.source, list(d.tags)) for d in drafts
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _missing(path: Namespace, cube_id: str) -> CubeNotFoundError:
+    return CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(path)}")

@@ -1,0 +1,191 @@
+"""Candidate sources and their fusion by reciprocal rank (Cormack et al., SIGIR 2009)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from memos_integrations.cube import MemCube
+from memos_integrations.errors import InvalidInputError
+from memos_integrations.infrastructure.filters import Clause
+from memos_integrations.infrastructure.lexical import telling_words
+from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.protocols import Vectors
+from memos_integrations.query import Hit, MemoryCall, TimeWindow
+
+Ranked = Sequence[tuple[int, float]]
+"""``(cube key, score)``, best first."""
+
+_SECONDS_A_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class SearchPolicy:
+    """How search weighs what it knows. A weight of 0 turns its source off."""
+
+    dense: float = 1.0
+    """Weight of meaning: cosine between the question and the memory."""
+    lexical: float = 1.0
+    """Weight of words: BM25."""
+    rrf_k: int = 60
+    """Reciprocal rank fusion's constant: larger makes top ranks count less."""
+    recency: float = 0.0
+    """Weight of newness: halves every ``half_life_days`` since the event (or the writing)."""
+    half_life_days: float = 30.0
+    event_time: float = 0.5
+    """Weight of falling into the time that the question speaks of ("last May")."""
+    candidates: int = 50
+    """How many of each source are fused, at least."""
+    same_words: float = 0.97
+    """Cosine from which two memories with mostly the same words count as one in a result."""
+
+    def __post_init__(self) -> None:
+        weights = (self.dense, self.lexical, self.recency, self.event_time)
+        if not all(math.isfinite(w) and w >= 0 for w in weights):
+            raise InvalidInputError("search weights must be finite and not negative")
+        if self.dense + self.lexical == 0:
+            raise InvalidInputError("dense and lexical are both 0: nothing would be searched")
+        if self.rrf_k < 1 or self.candidates < 1 or not self.half_life_days > 0:
+            raise InvalidInputError("rrf_k, candidates and half_life_days must be positive")
+
+
+def retrieve(
+    view: Snapshot,
+    call: MemoryCall,
+    vector: Vectors | None,
+    *,
+    policy: SearchPolicy,
+    limit: int,
+    filters: Sequence[Clause] = (),
+) -> list[tuple[int, Hit]]:
+    """The best ``limit`` memories for a question, each with its key.
+
+    ``vector``: the question, float32 ``(dimension,)``, unit length; needed if ``policy.dense``.
+    The score is the weighted mean of ``(k + 1) / (k + rank)`` over the sources, so 1 means
+    first in each.
+    """
+    want = max(policy.candidates, limit * 2 + 8)
+    sources: dict[str, tuple[float, Ranked]] = {}
+    if policy.dense and vector is not None:
+        sources["dense"] = policy.dense, view.nearest(vector, want, filters)
+    if policy.lexical:
+        sources["lexical"] = policy.lexical, view.matching(call.text, want, filters)
+    fused = fuse(sources, policy.rrf_k)
+    ranks = {
+        name: {pk: i + 1 for i, (pk, _) in enumerate(found)} for name, (_, found) in sources.items()
+    }
+    parts = {name: dict(found) for name, (_, found) in sources.items()}
+    if policy.recency or (policy.event_time and call.window):
+        cubes = view.load(list(fused))
+        fused = _timed(fused, cubes, call.window, view.now, policy)
+    order = sorted(fused, key=lambda pk: (-fused[pk], pk))
+    chosen = _without_repeats(view, order, limit, policy.same_words)
+    cubes = view.load(chosen)
+    return [
+        (
+            pk,
+            Hit(
+                cube=cubes[pk],
+                score=fused[pk],
+                parts={name: found[pk] for name, found in parts.items() if pk in found},
+                why=explain(
+                    cubes[pk], {n: r[pk] for n, r in ranks.items() if pk in r}, parts, pk, call
+                ),
+            ),
+        )
+        for pk in chosen
+    ]
+
+
+def fuse(sources: Mapping[str, tuple[float, Ranked]], k: int) -> dict[int, float]:
+    """Weighted reciprocal rank fusion, scaled to 1 for what is first everywhere."""
+    total = sum(weight for weight, _ in sources.values()) or 1.0
+    fused: dict[int, float] = {}
+    for weight, found in sources.values():
+        for rank, (pk, _) in enumerate(found, 1):
+            fused[pk] = fused.get(pk, 0.0) + weight / total * (k + 1) / (k + rank)
+    return fused
+
+
+def _timed(
+    fused: Mapping[int, float],
+    cubes: Mapping[int, MemCube],
+    window: TimeWindow | None,
+    now: datetime,
+    policy: SearchPolicy,
+) -> dict[int, float]:
+    """Fold newness and the question's time into the score; nothing is dropped."""
+    window_weight = policy.event_time if window else 0.0
+    total = 1.0 + policy.recency + window_weight
+    timed = {}
+    for pk, score in fused.items():
+        about = cubes[pk].header.descriptive
+        moment = about.event_time or about.said_at or about.created_at
+        days = max(0.0, (now - moment).total_seconds() / _SECONDS_A_DAY)
+        fresh = policy.recency * 0.5 ** (days / policy.half_life_days)
+        inside = window_weight if window is not None and _speaks_of(cubes[pk], window) else 0.0
+        timed[pk] = (score + fresh + inside) / total
+    return timed
+
+
+def _speaks_of(cube: MemCube, window: TimeWindow) -> bool:
+    about = cube.header.descriptive
+    return any(
+        moment is not None and moment in window for moment in (about.event_time, about.said_at)
+    )
+
+
+def _without_repeats(view: Snapshot, order: Sequence[int], limit: int, alike: float) -> list[int]:
+    """The first ``limit`` that do not say again what a better one says."""
+    shortlist = list(order[: limit * 2 + 8])
+    vectors = view.vectors(shortlist)
+    cubes = view.load(shortlist)
+    chosen: list[int] = []
+    for pk in shortlist:
+        if len(chosen) == limit:
+            break
+        if not any(_same(cubes[pk], cubes[c], vectors[pk], vectors[c], alike) for c in chosen):
+            chosen.append(pk)
+    return chosen
+
+
+def _same(one: MemCube, other: MemCube, a: Vectors, b: Vectors, alike: float) -> bool:
+    about, besides = one.header, other.header
+    if about.descriptive.speaker != besides.descriptive.speaker:
+        return False
+    if about.behaviour.context_fingerprint == besides.behaviour.context_fingerprint:
+        return True
+    if float(np.dot(a, b)) < alike:
+        return False
+    words, others = set(one.text.casefold().split()), set(other.text.casefold().split())
+    return len(words & others) >= 0.9 * len(words | others)
+
+
+def explain(
+    cube: MemCube,
+    ranks: Mapping[str, int],
+    parts: Mapping[str, Mapping[int, float]],
+    pk: int,
+    call: MemoryCall,
+) -> str:
+    """Why this memory came back, in one line."""
+    reasons = []
+    if "dense" in ranks:
+        reasons.append(f"meaning #{ranks['dense']} (cosine {parts['dense'][pk]:.2f})")
+    if "lexical" in ranks:
+        shared = shared_words(call.text, cube)
+        words = f": {', '.join(shared)}" if shared else ""
+        reasons.append(f"words #{ranks['lexical']}{words}")
+    if call.window is not None and _speaks_of(cube, call.window):
+        reasons.append(f"time: {call.phrase}" if call.phrase else "time")
+    return "; ".join(reasons)
+
+
+def shared_words(question: str, cube: MemCube) -> list[str]:
+    """The telling words that question and memory share, as the question has them (five at most)."""
+    said = f"{cube.header.descriptive.speaker or ''} {cube.text}".casefold()
+    return [word for word in telling_words(question) if word[:5] in said][:5]

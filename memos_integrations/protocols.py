@@ -1,0 +1,100 @@
+"""What can be swapped: the small interfaces between the layers and the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+"""float32, shape ``(n, dimension)``, or ``(dimension,)`` for one."""
+
+
+@dataclass(frozen=True)
+class EmbedderFingerprint:
+    """What makes two embedders give comparable vectors."""
+
+    name: str
+    revision: str
+    dimension: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (revision {self.revision or 'unknown'}, {self.dimension} dimensions)"
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Text to vectors. Thread-safe. Vectors need not be normalised; the store does that."""
+
+    @property
+    def fingerprint(self) -> EmbedderFingerprint: ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Return float32 of shape ``(len(texts), dimension)``."""
+        ...
+
+    def embed_query(self, text: str) -> Vectors:
+        """Return float32 of shape ``(dimension,)``."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """An approximate nearest-neighbour index over named collections of ``(key, unit vector)``.
+
+    It holds integers and vectors, nothing else, and may be thrown away at any time.
+    """
+
+    def upsert(self, collection: str, keys: Sequence[int], vectors: Vectors) -> None: ...
+
+    def delete(self, collection: str, keys: Sequence[int]) -> None: ...
+
+    def query(self, collection: str, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+        """Return up to ``limit`` pairs ``(key, cosine)``, best first."""
+        ...
+
+    def drop(self, collection: str) -> None: ...
+
+    def scan(self, collection: str) -> Iterator[tuple[list[int], Vectors]]:
+        """Every key with its vector, in pages: for the check against the records."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime:
+        """The current time, aware, in UTC."""
+        ...
+
+
+class IdSource(Protocol):
+    """Where ids come from."""
+
+    def __call__(self) -> str:
+        """A new UUIDv7 as a string."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Content-addressed bytes: the name of a blob is the sha256 of its content."""
+
+    def put(self, content: bytes) -> str: ...
+
+    def get(self, digest: str) -> bytes: ...
+
+    def exists(self, digest: str) -> bool: ...
+
+    def delete(self, digest: str) -> None: ...
+
+
+class SystemClock:
+    """The clock on the wall, in UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)

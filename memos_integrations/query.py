@@ -1,0 +1,61 @@
+"""A question and its answer: time window, memory call, hit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from memos_integrations.cube import MemCube, check_time
+from memos_integrations.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class TimeWindow:
+    """From ``start`` up to, not including, ``end``; ``None`` leaves that side open."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            moment = getattr(self, name)
+            if moment is not None:
+                object.__setattr__(self, name, check_time(moment, what=f"time window {name}"))
+        if self.start and self.end and self.start >= self.end:
+            raise InvalidInputError(
+                f"the time window ends ({self.end.isoformat()}) before it starts "
+                f"({self.start.isoformat()}): swap them"
+            )
+
+    def __contains__(self, moment: datetime) -> bool:
+        return (self.start is None or self.start <= moment) and (
+            self.end is None or moment < self.end
+        )
+
+
+@dataclass(frozen=True)
+class MemoryCall:
+    """What a question asks for, as the reader understood it (the paper's MemoryCall)."""
+
+    text: str
+    """The question, word for word."""
+    window: TimeWindow | None = None
+    """The time that the question speaks of; it raises memories of that time, it drops none."""
+    entities: tuple[str, ...] = ()
+    """Names in the question."""
+    phrase: str = ""
+    """The words that the window was read from, such as ``last Friday``."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One memory that came back."""
+
+    cube: MemCube
+    score: float
+    """0 to 1; 1 means first in every source that was asked."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What the score was made of, such as ``dense`` (cosine) and ``lexical`` (BM25)."""
+    why: str = ""
+    """The reason, in one line."""

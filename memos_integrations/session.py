@@ -1,0 +1,373 @@
+"""MemorySession: a principal bound to a namespace. The object that users hold."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+import networkx as nx
+
+from memos_integrations.cube import MemCube, Namespace, Principal, check_id, check_text
+from memos_integrations.errors import CubeNotFoundError, InvalidInputError
+from memos_integrations.infrastructure.filters import compile_filters
+from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.interface.reader import MemReader
+from memos_integrations.operation.operator import MemOperator, Progress
+from memos_integrations.operation.retrieval import SearchPolicy
+from memos_integrations.protocols import Clock
+from memos_integrations.query import Hit, TimeWindow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_LIMIT = 10_000
+"""The most hits or list entries that one call returns."""
+
+
+class _Unchanged:
+    """Marks an argument of ``update`` that was not given; ``None`` is a value there."""
+
+    def __repr__(self) -> str:
+        return "UNCHANGED"
+
+
+UNCHANGED: Final = _Unchanged()
+
+
+class MemorySession:
+    """All verbs of memory, for one principal in one namespace. Thread-safe.
+
+    Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
+    async twin (``aadd``, ``asearch``, ...) that runs it in a worker thread.
+    """
+
+    def __init__(
+        self,
+        principal: Principal,
+        namespace: Namespace,
+        *,
+        vault: MemVault,
+        operator: MemOperator,
+        reader: MemReader,
+        clock: Clock,
+    ) -> None:
+        self.principal = principal
+        """Who is asking."""
+        self.namespace = namespace
+        """Where: a tuple of strings, root first."""
+        self._vault, self._operator, self._reader, self._clock = vault, operator, reader, clock
+
+    def __repr__(self) -> str:
+        return f"MemorySession({self.principal.id!r}, namespace={self.namespace!r})"
+
+    # Writing ------------------------------------------------------------------------------
+
+    def add(
+        self,
+        content: Any,
+        *,
+        event_time: datetime | None = None,
+        tags: Iterable[str] = (),
+        semantic_type: str | None = None,
+        origin: str | None = None,
+        speaker: str | None = None,
+        source: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        priority: int = 5,
+        expires_at: datetime | None = None,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+    ) -> builtins.list[MemCube]:
+        """Remember something; return the memories that were made of it.
+
+        ``content`` is a string; a message (a dict with ``role`` and ``content``, a LangChain
+        message, a LlamaIndex ``ChatMessage``); a document (a dict with ``text``, a LangChain or
+        LlamaIndex document); or any list of these. A list is written in one transaction: all of
+        it or nothing. Long texts become several memories, without losing a word.
+
+        ``event_time`` is when it was so; left out, it is read from the message's own time and
+        from phrases such as "last Friday". With an ``idempotency_key`` a repeated call writes
+        nothing and returns what the first one wrote. ``progress(done, total)`` is called
+        while texts are embedded. When this returns, the memories survive a crash.
+
+        Raises :class:`InvalidInputError` for content that cannot be stored,
+        :class:`IdempotencyConflictError`, :class:`EmbeddingError` and :class:`StoreError`.
+        """
+        if idempotency_key is not None:
+            check_text(idempotency_key, what="idempotency_key", max_bytes=1024)
+        drafts = self._reader.read(
+            content,
+            now=self._clock.now(),
+            event_time=event_time,
+            tags=_strings(tags, "tags"),
+            semantic_type=semantic_type,
+            origin=origin,
+            speaker=speaker,
+            source=source,
+            metadata=metadata,
+            priority=priority,
+            expires_at=expires_at,
+        )
+        return self._operator.store(
+            self.namespace,
+            self.principal,
+            drafts,
+            idempotency_key=idempotency_key,
+            progress=progress,
+        )
+
+    def update(
+        self,
+        id: str,
+        text: str | None = None,
+        *,
+        expected_version: int | None = None,
+        event_time: datetime | _Unchanged | None = UNCHANGED,
+        tags: Iterable[str] | _Unchanged = UNCHANGED,
+        semantic_type: str | _Unchanged = UNCHANGED,
+        metadata: Mapping[str, Any] | _Unchanged = UNCHANGED,
+        expires_at: datetime | _Unchanged | None = UNCHANGED,
+        priority: int | _Unchanged = UNCHANGED,
+    ) -> MemCube:
+        """Write the next version of a memory; what is not given stays as it is.
+
+        The older versions stay in :meth:`history`. With ``expected_version`` a memory that
+        moved on meanwhile raises :class:`VersionConflictError`; without it the last writer
+        wins. Raises :class:`CubeNotFoundError`, :class:`FrozenCubeError`.
+        """
+        given: dict[str, Any] = {
+            "event_time": event_time,
+            "tags": tags if isinstance(tags, _Unchanged) else _strings(tags, "tags"),
+            "semantic_type": semantic_type,
+            "metadata": metadata,
+            "expires_at": expires_at,
+            "priority": priority,
+        }
+        changes = {name: value for name, value in given.items() if value is not UNCHANGED}
+        if text is not None:
+            changes["text"] = check_text(text)
+        if not changes:
+            raise InvalidInputError(
+                "update() changes nothing: give text=, tags=, metadata= or another field"
+            )
+        return self._operator.update(
+            self.namespace, self.principal, check_id(id), changes, expected_version=expected_version
+        )
+
+    def delete(self, id: str) -> None:
+        """Take a memory out of ``get``, ``search``, ``list`` and ``count``, at once and for good.
+
+        Its :meth:`history` and :meth:`lineage` remain and say who deleted it. Raises
+        :class:`CubeNotFoundError`.
+        """
+        self._operator.delete(self.namespace, self.principal, check_id(id))
+
+    # Reading ------------------------------------------------------------------------------
+
+    def get(self, id: str, *, version: int | None = None) -> MemCube:
+        """One memory by id, as it stands or in an older ``version``.
+
+        Raises :class:`CubeNotFoundError`, also for a memory of another namespace.
+        """
+        cube_id = check_id(id)
+        with self._vault.snapshot(self.namespace) as view:
+            head = view.head(cube_id)
+            if head is None:
+                raise self._missing(cube_id)
+            if version is None or version == head.cube.version:
+                return head.cube
+            for cube in view.chain(head):
+                if cube.version == version:
+                    return cube
+        raise CubeNotFoundError(
+            f"memory {cube_id} has no version {version!r}: it is at version {head.cube.version}"
+        )
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        filters: Mapping[str, Any] | None = None,
+        window: TimeWindow | None = None,
+        memory_type: str | None = None,
+        min_score: float = 0.0,
+        policy: SearchPolicy | None = None,
+    ) -> builtins.list[Hit]:
+        """The memories that answer ``query``, best first, at most ``limit``.
+
+        ``filters`` restrict by header fields: ``{"speaker": "Maya", "event_time": {"$gte": t}}``
+        with ``$eq $ne $gt $gte $lt $lte $in``, and ``metadata.<key>``. ``window`` keeps only
+        memories whose event time lies in it. ``min_score`` drops hits below it (scores are 0 to
+        1). ``policy`` replaces the store's weights for this call. A search sees every ``add``
+        that returned before it.
+        """
+        check_limit(limit)
+        if (
+            isinstance(min_score, bool)
+            or not isinstance(min_score, int | float)
+            or not 0 <= min_score <= 1
+        ):
+            raise InvalidInputError(f"min_score is {min_score!r}: give a number from 0 to 1")
+        call = self._reader.ask(query, now=self._clock.now())
+        return self._operator.search(
+            self.namespace,
+            call,
+            limit=limit,
+            filters=_narrowed(filters, window, memory_type),
+            min_score=min_score,
+            policy=policy,
+        )
+
+    def history(self, id: str) -> builtins.list[MemCube]:
+        """Every version of a memory, oldest first; also of a deleted one."""
+        cube_id = check_id(id)
+        with self._vault.snapshot(self.namespace) as view:
+            head = view.head(cube_id, deleted=True)
+            if head is None:
+                raise self._missing(cube_id)
+            return view.chain(head)
+
+    def lineage(
+        self,
+        id: str,
+        *,
+        direction: Literal["sources", "derived", "both"] = "both",
+        depth: int | None = None,
+    ) -> nx.DiGraph[str]:
+        """The provenance graph of a memory in W3C PROV words; also of a deleted one.
+
+        Nodes are ``<id>@<version>`` (``kind="entity"``), ``activity:<id>`` and
+        ``agent:<principal>``; each edge leads from the later thing to what it came from and
+        carries its ``relation``. ``depth`` limits the steps from the memory.
+        """
+        cube_id = check_id(id)
+        if direction not in ("sources", "derived", "both"):
+            raise InvalidInputError(f"direction {direction!r}: use 'sources', 'derived' or 'both'")
+        if depth is not None and (not isinstance(depth, int) or depth < 0):
+            raise InvalidInputError(f"depth {depth!r}: give a number of steps, or None for all")
+        with self._vault.snapshot(self.namespace) as view:
+            head = view.head(cube_id, deleted=True)
+            if head is None:
+                raise self._missing(cube_id)
+            return view.closure(head, direction, depth)
+
+    def count(self, filters: Mapping[str, Any] | None = None) -> int:
+        """How many memories there are (with ``filters`` as in :meth:`search`)."""
+        clauses = compile_filters(filters)
+        with self._vault.snapshot(self.namespace) as view:
+            return view.count(clauses)
+
+    def list(
+        self,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+    ) -> builtins.list[MemCube]:
+        """Memories in the order they were made, a page at a time.
+
+        For the next page pass the last id of this one as ``after``.
+        """
+        check_limit(limit)
+        start = check_id(after) if after is not None else None
+        clauses = compile_filters(filters)
+        with self._vault.snapshot(self.namespace) as view:
+            return view.page(clauses, limit, start)
+
+    def _missing(self, cube_id: str) -> CubeNotFoundError:
+        return CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(self.namespace)}")
+
+    # The same, for asyncio ----------------------------------------------------------------
+
+    async def aadd(self, content: Any, **options: Any) -> builtins.list[MemCube]:
+        """:meth:`add` in a worker thread."""
+        return await offload(self.add, content, **options)
+
+    async def aupdate(self, id: str, text: str | None = None, **options: Any) -> MemCube:
+        """:meth:`update` in a worker thread."""
+        return await offload(self.update, id, text, **options)
+
+    async def adelete(self, id: str) -> None:
+        """:meth:`delete` in a worker thread."""
+        await offload(self.delete, id)
+
+    async def aget(self, id: str, *, version: int | None = None) -> MemCube:
+        """:meth:`get` in a worker thread."""
+        return await offload(self.get, id, version=version)
+
+    async def asearch(self, query: str, **options: Any) -> builtins.list[Hit]:
+        """:meth:`search` in a worker thread."""
+        return await offload(self.search, query, **options)
+
+    async def ahistory(self, id: str) -> builtins.list[MemCube]:
+        """:meth:`history` in a worker thread."""
+        return await offload(self.history, id)
+
+    async def alineage(self, id: str, **options: Any) -> nx.DiGraph[str]:
+        """:meth:`lineage` in a worker thread."""
+        return await offload(self.lineage, id, **options)
+
+    async def acount(self, filters: Mapping[str, Any] | None = None) -> int:
+        """:meth:`count` in a worker thread."""
+        return await offload(self.count, filters)
+
+    async def alist(self, **options: Any) -> builtins.list[MemCube]:
+        """:meth:`list` in a worker thread."""
+        return await offload(self.list, **options)
+
+
+async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call in a worker thread: the one place where async meets the core."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+def check_limit(limit: object) -> None:
+    """Refuse what is not a number of results."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInputError(f"limit is {limit!r}: give a number from 1 to {MAX_LIMIT:,}")
+
+
+def _strings(values: Iterable[str], what: str) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{what} is {values!r}: give a list of strings")
+    return tuple(values)
+
+
+def _narrowed(
+    filters: Mapping[str, Any] | None, window: TimeWindow | None, memory_type: str | None
+) -> Mapping[str, Any] | None:
+    """The filters with the time window and the memory type written into them."""
+    if window is None and memory_type is None:
+        return filters
+    if filters is not None and not isinstance(filters, Mapping):
+        return filters  # refused, with its reason, where filters are read
+    narrowed: dict[str, Any] = dict(filters or {})
+    if memory_type is not None:
+        if memory_type not in ("plaintext", "activation", "parameter"):
+            raise InvalidInputError(
+                f"memory_type {memory_type!r}: use 'plaintext', 'activation' or 'parameter'"
+            )
+        narrowed["memory_type"] = _both(narrowed.get("memory_type"), {"$eq": memory_type})
+    if window is not None:
+        bounds: dict[str, Any] = {}
+        if window.start is not None:
+            bounds["$gte"] = window.start
+        if window.end is not None:
+            bounds["$lt"] = window.end
+        narrowed["event_time"] = _both(narrowed.get("event_time"), bounds)
+    return {name: value for name, value in narrowed.items() if value != {}}
+
+
+def _both(one: Any, other: dict[str, Any]) -> dict[str, Any]:
+    """Two conditions on one field, both of which must hold."""
+    conditions = dict(one) if isinstance(one, Mapping) else {} if one is None else {"$eq": one}
+    clash: Sequence[str] = [op for op in other if op in conditions]
+    if clash:
+        raise InvalidInputError(
+            f"the filter {clash[0]} on event_time or memory_type is given twice: use only one"
+        )
+    return {**conditions, **other}
