@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,6 +22,8 @@ from memos_integrations.errors import MemOSError
 from memos_integrations.infrastructure import crashpoints, seal
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
+from memos_integrations.infrastructure.index_probe import IndexDamaged, audit, probe
+from memos_integrations.infrastructure.records import queue_everything
 from memos_integrations.infrastructure.schema import (
     activities,
     embeddings,
@@ -53,10 +52,6 @@ class IndexPolicy:
     """Changes applied at a time."""
     check_every: float = 5.0
     """Seconds between two looks at the index files."""
-
-
-class IndexDamaged(Exception):
-    """The index cannot be trusted. Internal: leads to a rebuild, never to a user."""
 
 
 class IndexKeeper:
@@ -108,6 +103,21 @@ class IndexKeeper:
             log.warning("vector index: %s; searching exactly while it is rebuilt", reason)
             self._state, self._trouble = "rebuilding", reason
         self._wake.set()
+
+    @property
+    def trouble(self) -> str:
+        """Why the index was last found unsound; empty if it never was."""
+        return self._trouble
+
+    def audit(self) -> str:
+        """What differs from the records right now, in words; empty if nothing does."""
+        index = self._index
+        if index is None or self._state != "ready":
+            return "" if self._state == "idle" else f"it is {self._state}"
+        try:
+            return self._workers.call(300.0, audit, index, self._database.path)
+        except Exception as error:  # noqa: BLE001 - a native library may raise anything
+            return f"it cannot be read: {error!r}"
 
     def notify(self) -> None:
         """The outbox may have something for the index."""
@@ -214,7 +224,7 @@ class IndexKeeper:
         self._state = "checking"
         path = self._current()
         if path is None:
-            self._fail("there is none yet", logging.INFO)
+            self._state = "rebuilding"
             return
         if not path.is_dir():
             raise IndexDamaged("its folder is gone")
@@ -230,7 +240,7 @@ class IndexKeeper:
     def _reconcile(self, path: Path) -> None:
         """Compare ids and vectors in another process; queue what differs."""
         seal.lift(path)
-        report = _probe(path, self._database.path, lambda: self._stopping)
+        report = probe(path, self._database.path, lambda: self._stopping)
         for name, found in report.items():
             if found["lost"]:
                 raise IndexDamaged(f"{name}: {found['lost']} vectors do not find themselves")
@@ -398,56 +408,6 @@ class IndexKeeper:
             log.warning("vector index not sealed (%r): it is checked at next use", error)
 
 
-def queue_everything(tx: sa.Connection, folder: str) -> None:
-    """Name the index folder, and queue every vector of every indexed namespace for it."""
-    tx.execute(sa.delete(outbox))
-    tx.execute(
-        sa.insert(outbox).from_select(
-            ["namespace_pk", "cube_pk"],
-            sa.select(embeddings.c.namespace_pk, embeddings.c.cube_pk)
-            .join(namespaces, namespaces.c.pk == embeddings.c.namespace_pk)
-            .where(namespaces.c.collection.is_not(None)),
-        )
-    )
-    tx.execute(sa.update(namespaces).values(churn=0))
-    tx.execute(sa.delete(settings).where(settings.c.key == "index_folder"))
-    tx.execute(sa.insert(settings).values(key="index_folder", value=folder))
-
-
 def _lasting(path: Path) -> bool:
     """Files that only grow while the index is open."""
     return path.suffix in (".sqlite3", ".bin") and path.is_file()
-
-
-def _probe(path: Path, database: Path, stopping: Callable[[], bool]) -> dict[str, Any]:
-    """Run :mod:`index_probe`; :class:`IndexDamaged` if it dies, hangs or takes too long."""
-    command = [sys.executable, "-m", "memos_integrations.infrastructure.index_probe"]
-    child = subprocess.Popen(
-        [*command, str(path), str(database)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(child.stdout or ()), daemon=True)
-    reader.start()
-    started = time.monotonic()
-    try:
-        while reader.is_alive() and not stopping():
-            reader.join(0.05)
-            waited = time.monotonic() - started
-            if waited > (8.0 if not lines else 300.0):
-                raise IndexDamaged(
-                    "it does not answer" if not lines else "its check takes too long"
-                )
-        if stopping():
-            return {}
-        if child.wait(5) != 0 or len(lines) != 2:
-            raise IndexDamaged(f"its check ended with exit status {child.returncode}")
-        found: dict[str, Any] = json.loads(lines[1])["collections"]
-        return found
-    finally:
-        child.kill()
-        child.wait()
-        if child.stdout:
-            child.stdout.close()

@@ -20,6 +20,7 @@ from memos_integrations.infrastructure.schema import (
     embeddings,
     namespaces,
     outbox,
+    settings,
     to_micros,
     versions,
 )
@@ -193,6 +194,22 @@ def index_namespace(tx: sa.Connection, namespace: NamespaceRow) -> None:
     )
 
 
+def queue_everything(tx: sa.Connection, folder: str) -> None:
+    """Name the index folder, and queue every vector of every indexed namespace for it."""
+    tx.execute(sa.delete(outbox))
+    tx.execute(
+        sa.insert(outbox).from_select(
+            ["namespace_pk", "cube_pk"],
+            sa.select(embeddings.c.namespace_pk, embeddings.c.cube_pk)
+            .join(namespaces, namespaces.c.pk == embeddings.c.namespace_pk)
+            .where(namespaces.c.collection.is_not(None)),
+        )
+    )
+    tx.execute(sa.update(namespaces).values(churn=0))
+    tx.execute(sa.delete(settings).where(settings.c.key == "index_folder"))
+    tx.execute(sa.insert(settings).values(key="index_folder", value=folder))
+
+
 def _next(tx: sa.Connection, column: sa.Column[Any]) -> int:
     return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(column), 0))).scalar_one()) + 1
 
@@ -301,7 +318,7 @@ def passing(
         .select_from(_HEADS.join(embeddings, embeddings.c.cube_pk == cubes.c.pk))
         .where(cubes.c.pk.in_(list(cube_pks)), *where)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def load(tx: sa.Connection, cube_pks: Sequence[int]) -> dict[int, MemCube]:

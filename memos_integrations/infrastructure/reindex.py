@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure.index_keeper import queue_everything
+from memos_integrations.infrastructure.records import queue_everything
 from memos_integrations.infrastructure.schema import (
     cubes,
     embeddings,

@@ -32,7 +32,7 @@ from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.ownership import Ownership
 from memos_integrations.infrastructure.records import Activity, Head, NamespaceRow
-from memos_integrations.infrastructure.schema import namespaces, settings
+from memos_integrations.infrastructure.schema import embeddings, namespaces, settings
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import ChromaIndex
@@ -76,13 +76,13 @@ class MemVault:
         """What was stored about the embedder; a new store gets its identity."""
 
         def work(tx: sa.Connection) -> dict[str, str]:
-            found: dict[str, str] = dict(tx.execute(sa.select(settings)).tuples().all())
+            found: dict[str, str] = dict(tx.execute(sa.select(settings)).all())
             if "store_id" not in found:
                 tx.execute(sa.insert(settings).values(key="store_id", value=str(uuid.uuid4())))
             return found
 
         with self._database.read() as tx:
-            found = dict(tx.execute(sa.select(settings)).tuples().all())
+            found = dict(tx.execute(sa.select(settings)).all())
         if "store_id" not in found:
             found = self._database.write(work)
         stored = found.get("embedder")
@@ -288,6 +288,31 @@ class MemVault:
     def index_state(self) -> str:
         """See :attr:`IndexKeeper.state`."""
         return self._keeper.state
+
+    @property
+    def index_trouble(self) -> str:
+        """Why the index was rebuilt since this store was opened; empty if it was not."""
+        return self._keeper.trouble
+
+    def audit_index(self) -> str:
+        """Compare the index with the records, ids and vectors; empty if they are equal."""
+        return self._keeper.audit()
+
+    def rebuild_index(self, seconds: float) -> bool:
+        """Throw the index away and make it anew; ``False`` if it took longer than ``seconds``."""
+        self._keeper.suspect("a rebuild was asked for")
+        return self._keeper.wait(seconds)
+
+    def sample_vectors(self, limit: int) -> list[tuple[Namespace, int, bytes]]:
+        """Some stored vectors with their namespace and key, spread over the store."""
+        with self._database.read() as tx:
+            rows = tx.execute(
+                sa.select(namespaces.c.path, embeddings.c.cube_pk, embeddings.c.vector)
+                .join(namespaces, namespaces.c.pk == embeddings.c.namespace_pk)
+                .order_by(sa.func.random())
+                .limit(limit)
+            ).all()
+        return [(tuple(json.loads(path)), pk, vector) for path, pk, vector in rows]
 
     @property
     def database(self) -> Database:
