@@ -228,18 +228,19 @@ class IndexKeeper:
             return
         if not path.is_dir():
             raise IndexDamaged("its folder is gone")
-        if not seal.holds(path, self._watermark(), lambda: self._stopping):
-            if self._stopping:
-                return
-            self._reconcile(path)
+        condition = seal.inspect(path, self._watermark(), lambda: self._stopping)
         if self._stopping:
-            return
+            return  # the seal stays for the next owner
+        if condition == "broken":
+            raise IndexDamaged("its files are not what was closed")
         seal.lift(path)
-        self._open(path)
+        if condition != "whole":
+            self._reconcile(path)
+        if not self._stopping:
+            self._open(path)
 
     def _reconcile(self, path: Path) -> None:
         """Compare ids and vectors in another process; queue what differs."""
-        seal.lift(path)
         report = probe(path, self._database.path, lambda: self._stopping)
         for name, found in report.items():
             if found["lost"]:
@@ -369,11 +370,11 @@ class IndexKeeper:
     def _remember_sizes(self) -> None:
         if self._path is not None and self._path.is_dir():
             self._sizes = {
-                path: path.stat().st_size for path in self._path.rglob("*") if _lasting(path)
+                path: _least_size(path) for path in self._path.rglob("*") if _lasting(path)
             }
 
     def _look_at_files(self) -> None:
-        """Files of an open index never vanish, shrink or lose their header."""
+        """Files of an open index do not vanish, shrink or lose their header."""
         if self._wrong_file() is None:
             return
         time.sleep(0.2)  # a file may be in the middle of being replaced
@@ -409,5 +410,11 @@ class IndexKeeper:
 
 
 def _lasting(path: Path) -> bool:
-    """Files that only grow while the index is open."""
-    return path.suffix in (".sqlite3", ".bin") and path.is_file()
+    """Files that stay while the index is open."""
+    return path.suffix in (".sqlite3", ".bin", ".pickle") and path.is_file()
+
+
+def _least_size(path: Path) -> int:
+    """What the file never falls under: most only grow, the table of ids may shrink."""
+    size = path.stat().st_size
+    return min(size, 1) if path.suffix == ".pickle" else size

@@ -11,8 +11,11 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 _NAME = "seal.json"
+
+Condition = Literal["whole", "moved", "broken", "none"]
 
 
 def write(folder: Path, records: str) -> None:
@@ -26,15 +29,25 @@ def write(folder: Path, records: str) -> None:
     aside.replace(folder / _NAME)
 
 
-def holds(folder: Path, records: str, stopping: Callable[[], bool]) -> bool:
-    """Whether the folder is what was sealed, for the same state of the records."""
+def inspect(folder: Path, records: str, stopping: Callable[[], bool]) -> Condition:
+    """What the seal says about the folder now.
+
+    ``whole``: the files are what was sealed, and the records have not moved. ``moved``: the
+    files are, the records have. ``broken``: a file is missing, new or altered. ``none``: there
+    is no seal (the last owner did not close), or reading was stopped.
+    """
     try:
         seal = json.loads((folder / _NAME).read_text())
-        if seal["records"] != records:
-            return False
-        return bool(seal["files"] == _digests(folder, stopping))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    except FileNotFoundError:
+        return "none"
+    except (OSError, ValueError):
+        return "broken"
+    digests = _digests(folder, stopping)
+    if digests is None:
+        return "none"
+    if not isinstance(seal, dict) or seal.get("files") != digests:
+        return "broken"
+    return "whole" if seal.get("records") == records else "moved"
 
 
 def lift(folder: Path) -> None:
@@ -42,13 +55,13 @@ def lift(folder: Path) -> None:
     (folder / _NAME).unlink(missing_ok=True)
 
 
-def _digests(folder: Path, stopping: Callable[[], bool]) -> dict[str, list[object]]:
+def _digests(folder: Path, stopping: Callable[[], bool]) -> dict[str, list[object]] | None:
     found: dict[str, list[object]] = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.name.startswith(_NAME):
             continue
         if stopping():
-            raise ValueError("stopped before all files were read")
+            return None
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         found[str(path.relative_to(folder))] = [path.stat().st_size, digest]

@@ -24,6 +24,10 @@ from memos_integrations.infrastructure.vectors import decode, scan_among, scan_n
 from memos_integrations.protocols import Vectors
 
 
+MOST_ASKED = 2_000
+"""The most candidates asked of the index; when these do not suffice, the exact scan answers."""
+
+
 class Snapshot:
     """What one namespace looked like at one moment."""
 
@@ -172,17 +176,17 @@ class Snapshot:
         if len(pending) > few:
             return None
         want = limit * 2 + 16
-        while want <= few:
+        while want <= MOST_ASKED:
             found = self._keeper.query(namespace.collection, vector, want)
             if found is None:
                 return None
             ranked = self._checked(found, pending, vector, where)
             if ranked is None:
                 return None
-            if len(ranked) >= limit:
+            if len(ranked) >= min(limit, namespace.live):
                 return ranked[:limit]
-            if len(found) < want and not narrow:
-                return None  # fewer than there are: let the exact scan settle it
+            if len(found) < want:
+                return None  # the graph did not reach them all: let the exact scan settle it
             want *= 8
         return None
 

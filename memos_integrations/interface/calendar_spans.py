@@ -1,8 +1,8 @@
 """Calendar arithmetic: the days that a unit, a weekday, a month or a season covers.
 
-A ``Span`` is ``(first day, day after the last)``. Weeks begin on Monday, weekends are Saturday and
-Sunday, and seasons are the meteorological ones of the northern hemisphere (summer is June to August,
-winter begins in December of the year that names it).
+A ``Span`` is ``(first day, day after the last)``. Weeks begin on Monday, weekends are Saturday
+and Sunday, and seasons are the meteorological ones of the northern hemisphere: summer is June to
+August, winter begins in December of the year that names it.
 """
 
 from __future__ import annotations
@@ -73,26 +73,32 @@ def part_of(span: Span, part: str) -> Span:
     if length < 3:
         return span
     if part.endswith("half"):
-        middle = first + timedelta(days=length // 2)
+        years = (length + 2) // 365
+        middle = first + (
+            relativedelta(months=6 * years) if years else relativedelta(days=length // 2)
+        )
         return (first, middle) if part == "first half" else (middle, after)
-    third = max(1, length // 3)
-    lower, upper = first + timedelta(days=third), first + timedelta(days=2 * third)
+    months = (length + 2) // 91  # a season or a year has whole months in its thirds
+    third = relativedelta(months=months) if months else relativedelta(days=length // 3)
     if part in ("early", "beginning", "start"):
-        return first, lower
-    return (lower, upper) if part in ("mid", "middle") else (upper, after)
+        return first, first + third
+    if part in ("mid", "middle"):
+        return first + third, first + third * 2
+    return first + third * 2, after
 
 
 def shift(day: date, unit: str, count: int) -> date:
     """``day`` moved by ``count`` units; a month's end is clipped to the shorter month."""
-    return day + UNITS[unit] * count
+    moved: date = day + UNITS[unit] * count
+    return moved
 
 
 def relative(name: str, day: date, count: int) -> Span:
-    """The unit, weekday, month or season that is ``count`` away from ``day`` (-1 last, 0 this, 1 next).
+    """The unit, weekday, month or season ``count`` away from ``day``: -1 last, 0 this, 1 next.
 
-    A unit counts calendar units: last week is Monday to Sunday of the week before. A last Friday or
-    May ended before ``day``; a next Friday is the one of next calendar week; a next May starts after
-    ``day``; this Friday is the first on or after ``day``; this May is the one of this year.
+    A unit counts calendar units: last week is Monday to Sunday of the week before. A last Friday
+    or May ended before ``day``; a next Friday is the one of next calendar week; a next May starts
+    after ``day``; this Friday is the first on or after ``day``; this May is the one of this year.
     """
     if name in UNITS:
         return _period(name, shift(day, name, count))
@@ -110,7 +116,7 @@ def relative(name: str, day: date, count: int) -> Span:
 
 
 def nearest(name: str, day: date, *, forward: bool) -> Span:
-    """The latest ``name`` that began by ``day``; with ``forward`` the first that is not over yet."""
+    """The latest ``name`` that began by ``day``; with ``forward`` the first that is not over."""
     spans = _occurrences(name, day, 1)
     if forward:
         return next(span for span in spans if span[1] > day)

@@ -1,7 +1,7 @@
 """Time phrases in a text, and the windows of time that they mean.
 
-A small grammar finds short phrases; the arithmetic is in :mod:`.calendar_words`. What the rules say, for a
-text said on Wednesday 10 May 2023:
+A small grammar finds short phrases; the arithmetic is in :mod:`.calendar_spans`. What the
+rules say, for a text said on Wednesday 10 May 2023:
 
 ====================================  ======================================================
 today, tonight, this morning          10 May
@@ -30,28 +30,33 @@ ones ("on Fridays", "every Friday") and durations ("for two years", "in two week
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
-from memos_integrations.interface import calendar_spans as spans
-from memos_integrations.interface.calendar_spans import Span
-from memos_integrations.interface.time_grammar import COUNTS, PHRASE, RULES, has_trigger
 from memos_integrations.query import TimeWindow
 
 TimePhrase = tuple[str, TimeWindow]
 """The words of the text, and the time they mean."""
 
-_AHEAD = re.compile(
-    r"(?i)(?:\b(?:will|shall|won't|gonna|going to|plan(?:ning|s)? to|hop(?:e|es|ing) to|upcoming"
-    r"|looking forward|can't wait|about to|let's)\b|['’]ll\b)"
+_TRIGGER_WORDS = (
+    "today tonight yesterday tomorrow ago night morning afternoon evening days hours minutes"
+    " week weeks weekend weekends fortnight fortnights month months year years decade decades"
+    " spring summer autumn fall winter springs summers winters"
+    " monday tuesday wednesday thursday friday saturday sunday"
+    " mondays tuesdays wednesdays thursdays fridays saturdays sundays"
+    " jan january feb february mar march apr april may jun june jul july aug august"
+    " sep sept september oct october nov november dec december"
+    " 00s 10s 20s 30s 40s 50s 60s 70s 80s 90s"
 )
+_TRIGGERS = frozenset(_TRIGGER_WORDS.split()) | {str(year) for year in range(1900, 2100)}
+_TOKEN = re.compile(r"[a-z]+|\d{4}|\d0s")
 
 
 def find_times(text: str, reference: datetime | None) -> list[TimePhrase]:
     """Return the time phrases of ``text`` in order, each with its window in UTC.
 
-    ``reference`` (aware) is when the text was said. Without one, only phrases that carry their own year
-    are resolved. Phrases that mean no possible date are left out.
+    ``reference`` (aware) is when the text was said. Without one, only phrases that carry their
+    own year are resolved. Phrases that mean no possible date are left out.
     """
     return list(_scan(text, reference))
 
@@ -62,178 +67,36 @@ def first_time(text: str, reference: datetime | None) -> TimePhrase | None:
 
 
 def _scan(text: str, reference: datetime | None) -> Iterator[TimePhrase]:
-    if not has_trigger(text):
+    if not _has_trigger(text):
         return
+    # The grammar takes 20 ms to compile, which a program that reads no dates need not wait for.
+    from memos_integrations.interface.time_grammar import PHRASE, RULES
+    from memos_integrations.interface.time_rules import span_of
+
     day = reference.astimezone(UTC).date() if reference else None
     for found in PHRASE.finditer(text):
         words = " ".join(found.group().split())
         rule = found.lastgroup or ""
         match = RULES[rule].match(text, found.start(rule))
-        window = _window(rule, match, day, open_end=words[:6].lower() == "since ") if match else None
-        if window:
-            yield words, window
+        try:
+            span = span_of(rule, match, day) if match else None
+        except (ValueError, OverflowError, IndexError):  # 31 June, 9999 years ago: no such date
+            continue
+        if span:
+            yield words, _window(span, day if words[:6].lower() == "since " else None)
 
 
-def _window(
-    rule: str, match: re.Match[str], day: date | None, *, open_end: bool
-) -> TimeWindow | None:
-    try:
-        span = _span(rule, match, day)
-    except (ValueError, OverflowError, IndexError):  # 31 June, 9999 years ago: no such date
-        return None
-    if span is None:
-        return None
+def _window(span: tuple[date, date], until: date | None) -> TimeWindow:
     first, after = span
-    if open_end and day and first <= day:
-        after = day + timedelta(days=1)
+    if until and first <= until:
+        after = until + timedelta(days=1)
     return TimeWindow(_midnight(first), _midnight(after))
-
-
-def _span(rule: str, match: re.Match[str], day: date | None) -> Span | None:
-    if rule in _WITH_YEAR:
-        span = _WITH_YEAR[rule](match, day)
-    else:
-        span = _RESOLVERS[rule](match, day) if day else None
-    part = match.groupdict().get("part")
-    return spans.part_of(span, part.lower()) if span and part else span
-
-
-def _written(match: re.Match[str], day: date | None) -> Span | None:
-    """A date that stands there in figures, with its year or without."""
-    got = match.groupdict()
-    if got["iso"]:
-        first = date.fromisoformat(got["iso"])
-        return spans.day_of(first.year, first.month, first.day)
-    year = int(got["y1"] or got["y2"] or got["y3"] or got["y4"] or 0)
-    if got["season"]:
-        return spans.named_in_year(got["season"].lower(), year)
-    name, number = got["m1"] or got["m2"] or got["m3"], got["d1"] or got["d3"]
-    month = spans.MONTHS[name[:3].lower()]
-    if not number:
-        return spans.month_of(year, month)
-    if year:
-        return spans.day_of(year, month, int(number))
-    marked = got["s1"] or got["s3"] or got["of"] or got.get("on") or got.get("way")
-    if day is None or (name in ("may", "march") and not marked):
-        return None  # "march 5 miles"
-    return spans.nearest_date(month, int(number), day, forward=_looks_ahead(match))
-
-
-def _year(match: re.Match[str], _: date | None) -> Span | None:
-    return spans.year_of(int(match["year"]))
-
-
-def _decade(match: re.Match[str], _: date | None) -> Span | None:
-    if not (match["century"] or match["the"] or match["part"]):
-        return None  # "in her 30s"
-    century = int(match["century"] or (19 if int(match["ten"]) >= 3 else 20))
-    return spans.year_of(century * 100 + int(match["ten"]) * 10, years=10)
-
-
-def _anchored(match: re.Match[str], day: date | None) -> Span | None:
-    anchor = _written(match, day)
-    if anchor is None:
-        return None
-    name, way = match["what"].lower(), match["way"].lower()
-    count = 1 if match["n"].lower() == "the" else _count(match["n"])
-    if way == "of":
-        return spans.relative(name, anchor[0], 0)
-    if way in ("before", "preceding"):
-        return spans.relative(name, anchor[0], -count)
-    if name in spans.UNITS:
-        return spans.relative(name, anchor[1] - timedelta(days=1), count)
-    return spans.nearest(name, anchor[1], forward=True)
-
-
-def _within(match: re.Match[str], day: date) -> Span | None:
-    name, count = match["inner"].lower(), _TURN[match["rel"].lower()]
-    around = spans.relative(match["outer"].lower(), day, count)
-    if name in spans.WEEKDAYS:
-        weekly = match["outer"].lower() == "week"
-        return spans.nearest(name, around[1] - timedelta(days=1), forward=False) if weekly else None
-    return spans.named_in_year(name, around[0].year)
-
-
-def _rolling(match: re.Match[str], day: date) -> Span | None:
-    count = _count(match["n"] or "a")
-    unit, way = (match["what"] or match["what2"]).lower(), (match["way"] or match["way2"]).lower()
-    if way == "next":
-        return day, spans.shift(day, unit, count) + timedelta(days=1)
-    return spans.shift(day, unit, -count), day + timedelta(days=1)
-
-
-def _before_last(match: re.Match[str], day: date) -> Span | None:
-    if match["what2"]:
-        return spans.relative(match["what2"].lower(), day, -1)
-    return spans.relative(match["what"].lower(), day, -2 if match["way"].lower()[0] == "b" else 2)
-
-
-def _relative(match: re.Match[str], day: date) -> Span | None:
-    name, turn = match["what"].lower(), match["rel"].lower().split()[-1]
-    if name in _HOURS:
-        known = turn == "this" or (turn in ("last", "past") and name in ("night", "evening"))
-        return spans.relative("day", day, _TURN[turn]) if known else None
-    if turn in ("coming", "upcoming") and name not in ("week", "month", "year"):
-        return spans.nearest(name, day + timedelta(days=1), forward=True)
-    return spans.relative(name, day, _TURN[turn])
-
-
-def _ago(match: re.Match[str], day: date) -> Span | None:
-    count = _count(match["n"])
-    past = match["way"].lower() in ("ago", "back")
-    return spans.relative(match["what"].lower(), day, -count if past else count)
-
-
-def _word(match: re.Match[str], day: date) -> Span | None:
-    words = " ".join(match["word"].lower().split())
-    return spans.relative("day", day, _WORDS[words])
-
-
-def _bare(match: re.Match[str], day: date) -> Span | None:
-    name = match["month"] or match["season"] or match["weekend"] or match["weekday"] or match["weekday2"]
-    return spans.nearest(name.lower(), day, forward=_looks_ahead(match))
-
-
-def _looks_ahead(match: re.Match[str]) -> bool:
-    """Whether the sentence around ``match`` speaks of what is to come."""
-    text = match.string
-    start = max(text.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
-    ends = [text.find(mark, match.end()) for mark in ".!?\n"]
-    return bool(_AHEAD.search(text, start, min((end for end in ends if end >= 0), default=len(text))))
-
-
-def _count(word: str) -> int:
-    if word.isdecimal():
-        return int(word)
-    return next(COUNTS[part] for part in reversed(word.lower().split()) if part in COUNTS)
 
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-_TURN = {"last": -1, "previous": -1, "past": -1, "this": 0, "next": 1, "coming": 1, "upcoming": 1}
-_HOURS = ("night", "evening", "morning", "afternoon")
-_WORDS = {
-    "the day before yesterday": -2,
-    "yesterday": -1,
-    "today": 0,
-    "tonight": 0,
-    "tomorrow": 1,
-    "the day after tomorrow": 2,
-}
-_WITH_YEAR: dict[str, Callable[[re.Match[str], date | None], Span | None]] = {
-    "anchored": _anchored,
-    "written": _written,
-    "year": _year,
-    "decade": _decade,
-}
-_RESOLVERS: dict[str, Callable[[re.Match[str], date], Span | None]] = {
-    "within": _within,
-    "rolling": _rolling,
-    "before_last": _before_last,
-    "relative": _relative,
-    "ago": _ago,
-    "word": _word,
-    "bare": _bare,
-}
+def _has_trigger(text: str) -> bool:
+    """Whether ``text`` holds a word that a time phrase could hang on; quick, and mostly false."""
+    return not _TRIGGERS.isdisjoint(_TOKEN.findall(text.lower()))

@@ -1,7 +1,7 @@
 """The grammar of time phrases: which words of a text speak of a time.
 
-Patterns are written with a blank for any white space. ``RULES`` holds one compiled pattern a rule, with
-named parts; ``PHRASE`` is all of them in one, so that a text is scanned once.
+Patterns are written with a blank for any white space. ``RULES`` holds one compiled pattern a rule,
+with named parts; ``PHRASE`` is all of them in one, so that a text is scanned once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NUMBER = (
 _UNIT = r"weekend|week|fortnight|month|year|decade|day|hour|minute"
 _WEEKDAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _SEASON = r"spring|summer|autumn|fall|winter"
-# "may" and "march" are verbs too: in small letters they are months only before a word that no verb has.
+# "may" and "march" are verbs too: in small letters they are months only before these.
 _NO_VERB = (
     r"(?=\W*$|[.,;:!?)]| (?:\d|i|we|he|she|they|you|it|did|with|at|in|for|to|and|or|when|of)\b)"
 )
@@ -43,21 +43,21 @@ _PLAIN_MONTH = (
     r"jan(?:uary)?|feb(?:ruary)?|apr(?:il)?|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?"
 )
-_ANY_MONTH = rf"(?:{_PLAIN_MONTH}|mar(?:ch)?|may)\b\.?"
-_MONTH = (
-    rf"(?:{_PLAIN_MONTH}|(?-i:May|MAY|March|MARCH|Mar)|(?:may|march){_NO_VERB})\b(?:\.(?= \w))?"
-)
+_ANY_MONTH = rf"(?:{_PLAIN_MONTH}|mar(?:ch)?|may)\b(?:\.(?= \d))?"
+_MONTH = rf"(?:{_PLAIN_MONTH}|(?-i:May|MAY|March|MARCH|Mar)|(?:may|march){_NO_VERB})\b"
 _NAME = rf"{_WEEKDAY}|{_SEASON}|{_MONTH}"
 _YEAR = r"(?:19|20)\d\d(?![\d%]|[.,:/-]\d)"
 _PART = (
-    r"(?:(?:the )?(?P<part>early|mid|late|beginning|start|middle|end|(?:first|second) half"
-    r"|(?:first|second|third|fourth|last) week)(?: (?:of|in)(?: the)?)?(?:-| ))"
+    r"(?:(?:the )?(?P<part>early|mid|late|(?:beginning|start|middle|end|(?:first|second) half"
+    r"|(?:first|second|third|fourth|last) week)(?= (?:of|in)\b))(?: (?:of|in)(?: the)?)?(?:-| ))"
 )
 _WRITTEN = (
     r"(?:(?P<iso>\d{4}-\d\d-\d\d)(?!\d)"
-    rf"|(?:the )?(?P<d1>\d{{1,2}})(?P<s1>st|nd|rd|th)?(?P<of> of)? (?P<m1>{_ANY_MONTH})(?:,? (?:of )?(?P<y1>{_YEAR}))?"
+    r"|(?:the )?(?P<d1>\d{1,2})(?P<s1>st|nd|rd|th)?(?P<of> of)?"
+    rf" (?P<m1>{_ANY_MONTH})(?:,? (?:of )?(?P<y1>{_YEAR}))?"
     rf"|(?P<m2>{_ANY_MONTH}),? (?:of )?(?P<y2>{_YEAR})"
-    rf"|(?P<m3>{_ANY_MONTH}) (?:the )?(?P<d3>\d{{1,2}})(?P<s3>st|nd|rd|th)?(?![\d%]|[.,:]\d)(?:,? (?:of )?(?P<y3>{_YEAR}))?"
+    rf"|(?P<m3>{_ANY_MONTH}) (?:the )?(?P<d3>\d{{1,2}})(?P<s3>st|nd|rd|th)?(?![\d%]|[.,:]\d)"
+    rf"(?:,? (?:of )?(?P<y3>{_YEAR}))?"
     rf"|(?:the )?(?P<season>{_SEASON})(?: of|,)? (?P<y4>{_YEAR}))"
 )
 
@@ -65,22 +65,27 @@ _TEMPLATES = {
     "anchored": rf"(?P<n>the|{_NUMBER}) (?P<what>{_UNIT}|night|{_NAME})s?"
     rf" (?P<way>before|preceding|after|following|of) (?:on )?{_WRITTEN}",
     "written": rf"(?P<on>(?:on|in|by|until) )?{_PART}?{_WRITTEN}",
-    "decade": r"(?P<the>the )?(?:(?P<part>early|mid|late)(?:-| ))?['’]?(?P<century>19|20)?(?P<ten>\d)0['’]?s\b",
-    "year": rf"(?:(?:in|by|during|until|from|around) (?:the year )?|since |{_PART})(?P<year>{_YEAR})",
+    "decade": r"(?P<the>the )?(?:(?P<part>early|mid|late)(?:-| ))?"
+    r"['’]?(?P<century>19|20)?(?P<ten>\d)0['’]?s\b",
+    "year": rf"(?:(?:in|by|during|until|from|around) (?:the year )?|since |{_PART})"
+    rf"(?P<year>{_YEAR})",
     "within": rf"(?:(?:on|in) )?(?P<inner>{_NAME})(?: of)?"
     r" (?P<rel>last|this|next) (?P<outer>week|year)\b",
     "rolling": rf"(?:the )?(?P<way>last|past|next) (?P<n>{_NUMBER}) (?P<what>{_UNIT})s?\b"
     r"|(?:the|this) (?P<way2>last|past) (?P<what2>week|month|year|decade)\b(?! of\b)",
     "before_last": rf"the (?P<what>{_UNIT}|{_NAME}) (?P<way>before last|after next)\b"
     r"|the (?P<what2>weekend|week|month|year) before(?=\W*$|[.,;:!?)])",
-    "relative": rf"{_PART}?(?P<rel>last|previous|(?:this|the) past|(?:(?:this|the) )?(?:coming|upcoming)|this|next)"
+    "relative": rf"{_PART}?(?P<rel>last|previous|(?:this|the) past"
+    r"|(?:(?:this|the) )?(?:coming|upcoming)|this|next)"
     rf" (?P<what>weekend|week|month|year|night|morning|afternoon|evening|{_NAME})\b(?! of\b)",
-    "ago": rf"(?P<n>{_NUMBER}) (?P<what>{_UNIT}|night|{_NAME})s? (?P<way>ago|back|from now|from today)\b",
-    "word": r"(?P<word>the day before yesterday|the day after tomorrow|(?<!like )(?<!like just )yesterday"
-    r"|today|tonight|tomorrow)\b",
-    "bare": rf"(?:(?:in|since|by|until|during|around|throughout) (?:the month of )?|{_PART})(?P<month>{_MONTH})(?! ?\d)"
+    "ago": rf"(?P<n>{_NUMBER}) (?P<what>{_UNIT}|night|{_NAME})s?"
+    r" (?P<way>ago|back|from now|from today)\b",
+    "word": r"(?P<word>the day before yesterday|the day after tomorrow"
+    r"|(?<!like )(?<!like just )yesterday|today|tonight|tomorrow)\b",
+    "bare": rf"(?:(?:in|since|by|until|during|around|throughout) (?:the month of )?|{_PART})"
+    rf"(?P<month>{_MONTH})(?! ?\d)"
     rf"|(?:over|during|throughout|since) (?:the )?(?P<season>{_SEASON})\b"
-    r"|(?:over|at|on|during) the (?P<weekend>weekend)\b"
+    r"|(?:over|at|on|during) the (?P<weekend>weekend)\b(?! before\b)"
     rf"|(?:on|since|by|until) (?P<weekday>{_WEEKDAY})\b"
     rf"|(?<!every )(?<!each )(?P<weekday2>{_WEEKDAY}) (?:night|morning|afternoon|evening)\b",
 }
@@ -102,20 +107,3 @@ PHRASE = _compile(
     )
     + ")"
 )
-
-_TRIGGERS = frozenset(
-    "today tonight yesterday tomorrow ago back now last past next this coming upcoming previous"
-    " before after week weeks weekend weekends month months year years night"
-    " spring summer autumn fall winter springs summers winters"
-    " monday tuesday wednesday thursday friday saturday sunday"
-    " mondays tuesdays wednesdays thursdays fridays saturdays sundays"
-    " jan january feb february mar march apr april may jun june jul july aug august"
-    " sep sept september oct october nov november dec december"
-    " 00s 10s 20s 30s 40s 50s 60s 70s 80s 90s".split()
-) | {str(year) for year in range(1900, 2100)}
-_TOKEN = re.compile(r"[a-z]+|\d{4}|\d0s")
-
-
-def has_trigger(text: str) -> bool:
-    """Whether ``text`` holds a word that a phrase of time could hang on; false for most texts, and quick."""
-    return not _TRIGGERS.isdisjoint(_TOKEN.findall(text.lower()))

@@ -87,10 +87,6 @@ def upgrade() -> None:
         sa.Column("namespace_pk", sa.Integer(), nullable=False),
         sa.Column("cube_pk", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["cube_pk"],
-            ["cubes.pk"],
-        ),
-        sa.ForeignKeyConstraint(
             ["namespace_pk"],
             ["namespaces.pk"],
         ),

@@ -1,0 +1,88 @@
+"""A question read for what it asks: its time and its names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from memos_integrations.cube import check_text, check_time
+from memos_integrations.interface.dates import find_times
+from memos_integrations.query import MemoryCall
+
+_QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|«([^»]+)»|(?<!\w)[\'‘]([^\'‘’]+)[\'’](?!\w)')
+_WORD = re.compile(r"\w[\w&]*(?:[-.'’]\w+)*")
+_POSSESSIVE = re.compile(r"['’]s$|(?<=s)['’]$")
+
+_BETWEEN = re.compile(r"\s+(?:(?:of|de|da|van|von|der|la|du)\s+(?:the\s+)?)?")
+_SHORT = re.compile(r"\b(?:\w|\w\.\w|Dr|Mr|Ms|Mrs|St|Prof)\Z")
+
+# Words that open a sentence with a capital and name nobody.
+_OPENING_WORDS = """
+    a about according after all also am an and answer any are around as at based be because before between but by can
+    could describe did do does during explain find for from give had has have he hello her hey hi
+    his how i if in is it its let list many may maybe me might my name no not now of ok okay on one
+    or our please remember remind shall she should show since so some summarise summarize tell than
+    thanks that the their them then there these they this those through to under until was we were
+    what whats when where wheres whether which while who whom whos whose why will with would yes
+    yet you your
+"""
+_OPENERS = frozenset(_OPENING_WORDS.split())
+_I = re.compile(r"i(?:['’](?:m|ve|d|ll))?", re.IGNORECASE)
+
+
+def read_question(question: object, *, now: datetime) -> MemoryCall:
+    """Return what ``question`` asks for, its time phrase resolved against ``now`` (aware)."""
+    text = check_text(question, what="question")
+    times = find_times(text, check_time(now, what="now"))
+    phrase, window = times[0] if times else ("", None)
+    return MemoryCall(text, window, entities(text, without=[words for words, _ in times]), phrase)
+
+
+def entities(text: str, *, without: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the names in ``text``: quoted strings and runs of capitalised words, each once.
+
+    A run may hold initials and small words between (``J. K. Rowling``, ``Lord of the Rings``).
+    ``without`` are phrases whose words are no names (``last May``).
+    """
+    for phrase in without:
+        text = _hide(re.compile(r"\s+".join(map(re.escape, phrase.split()))), text)
+    found = [
+        (match.start(), next(filter(None, match.groups())).strip())
+        for match in _QUOTED.finditer(text)
+    ]
+    found += _names(_hide(_QUOTED, text))
+    return tuple(dict.fromkeys(name for _, name in sorted(found) if name))
+
+
+def _hide(pattern: re.Pattern[str], text: str) -> str:
+    return pattern.sub(lambda match: "," * len(match.group()), text)
+
+
+def _names(text: str) -> list[tuple[int, str]]:
+    """Each run of capitalised words, with its place."""
+    runs: list[tuple[int, int]] = []
+    for word in _WORD.finditer(text):
+        if not _is_name(word, text):
+            continue
+        if runs and _joins(text, runs[-1], word.start()):
+            runs[-1] = runs[-1][0], word.end()
+        else:
+            runs.append(word.span())
+    return [(start, _POSSESSIVE.sub("", " ".join(text[start:end].split()))) for start, end in runs]
+
+
+def _joins(text: str, run: tuple[int, int], start: int) -> bool:
+    between = text[run[1] : start]
+    if between[:1] == ".":
+        return bool(_SHORT.search(text, *run)) and between.strip() == "."
+    return bool(_BETWEEN.fullmatch(between)) and not _POSSESSIVE.search(text[slice(*run)])
+
+
+def _is_name(word: re.Match[str], text: str) -> bool:
+    letters = word.group()
+    if not letters[0].isupper() or _I.fullmatch(letters):
+        return False
+    before = text[max(0, word.start() - 8) : word.start()].rstrip(" \t\"'“‘(«")
+    opens = not before or before[-1] in ".!?:;\n"
+    return not (opens and re.split("['’]", letters.lower())[0] in _OPENERS)
