@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from memos_integrations import IndexPolicy, MemOS, MemorySession
+from memos_integrations import IndexPolicy, MemorySession, MemOS
 from memos_integrations.testing import CountingIds, FakeClock, WordEmbedder
 
 Opener = Callable[..., MemOS]

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Way
 
-from memos_integrations.infrastructure.picture_layers import is_ending
-from memos_integrations.infrastructure.picture_layout import Box, Edge, Point, Stroke, arrange
+from memos_integrations.infrastructure.picture_layers import Edge, is_ending, relation
+from memos_integrations.infrastructure.picture_layout import Box, Point, Stroke, arrange
 from memos_integrations.infrastructure.picture_words import Fonts
 
 _MARGIN, _LEGEND = 0.35, 0.5
@@ -94,8 +94,7 @@ class Drawing:
         return [title if state == "generated" else f"{title} · {state}", *body]
 
     def _is_gone(self, node: str) -> bool:
-        after = self.graph[node].values()
-        return any(is_ending(edge.get("relation")) for edge in after)
+        return any(is_ending(relation(self.graph, edge)) for edge in self.graph.out_edges(node))
 
     def _size(self, node: str) -> tuple[float, float]:
         lines, kind = self.words[node], self._kind(node)
@@ -108,9 +107,9 @@ class Drawing:
     # How it looks ---------------------------------------------------------------------------
 
     def _line(self, edge: Edge, strokes: list[Stroke]) -> None:
-        relation = str(self.graph.edges[edge].get("relation", ""))
+        colour = _COLOUR.get(relation(self.graph, edge), _FAINT)
         with_agent = self._kind(edge[1]) == "agent"
-        self._arrow(_way(strokes), _COLOUR.get(relation, _FAINT), 0.9 if with_agent else 1.3)
+        self._arrow(_way(strokes), colour, 0.9 if with_agent else 1.3)
 
     def _arrow(self, way: Way, colour: str, linewidth: float = 1.0) -> None:
         self.axes.add_patch(
@@ -127,9 +126,9 @@ class Drawing:
         )
 
     def _label(self, edge: Edge, spot: Point) -> None:
-        relation = str(self.graph.edges[edge].get("relation", ""))
+        words = relation(self.graph, edge)
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
-        self._text(spot, relation, _SMALL, colour=_COLOUR.get(relation, _FAINT), box=box)
+        self._text(spot, words, _SMALL, colour=_COLOUR.get(words, _FAINT), box=box)
 
     def _node(self, box: Box) -> None:
         kind, lines = self._kind(box.node), self.words[box.node]

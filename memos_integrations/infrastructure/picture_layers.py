@@ -52,7 +52,12 @@ class Extent:
     down: float
 
 
-def is_ending(relation: object) -> bool:
+def relation(graph: nx.DiGraph[str], edge: Edge) -> str:
+    """The PROV word on an edge."""
+    return str(graph.edges[edge].get("relation", ""))
+
+
+def is_ending(relation: str) -> bool:
     """A thing is there before what ends it, though PROV's arrow points the usual way."""
     return relation == "wasInvalidatedBy"
 
@@ -62,7 +67,7 @@ def blocks(graph: nx.DiGraph[str], agents: Iterable[str]) -> dict[str, Block]:
     left_out = set(agents)
     nodes = sorted((n for n in graph if n not in left_out), key=lambda n: _age(graph, n))
     made = {
-        node: [e for e, _, r in graph.in_edges(node, data="relation") if r == "wasGeneratedBy"]
+        node: [n for n in graph.pred[node] if relation(graph, (n, node)) == "wasGeneratedBy"]
         for node in nodes
     }
     joined = {only[0]: node for node, only in made.items() if len(only) == 1}
@@ -86,10 +91,10 @@ def layers(
     flow: nx.DiGraph[Block] = nx.DiGraph()
     flow.add_nodes_from(home.values())
     steps: list[tuple[Block, Block, Edge]] = []
-    for later, earlier, relation in graph.edges(data="relation"):
+    for later, earlier in graph.edges:
         if later in home and earlier in home and home[later] != home[earlier]:
             ends = (home[earlier], home[later])
-            start, end = ends[::-1] if is_ending(relation) else ends
+            start, end = ends[::-1] if is_ending(relation(graph, (later, earlier))) else ends
             flow.add_edge(start, end)
             steps.append((start, end, (later, earlier)))
     rank = _ranks(flow)

@@ -26,6 +26,7 @@ from memos_integrations.infrastructure.picture_layers import (
     is_ending,
     layers,
     level,
+    relation,
 )
 
 Point = tuple[float, float]
@@ -39,6 +40,8 @@ _PAGE = 17.0
 _LANE = 0.62
 _PORT = 0.2
 _TRACK = 0.17
+_ASIDE = 0.2
+"""Between the lines to different agents, which must not look like one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def arrange(graph: nx.DiGraph[str], size: Callable[[str], tuple[float, float]]) 
 class _Arrangement:
     def __init__(self, graph: nx.DiGraph[str], size: Callable[[str], tuple[float, float]]) -> None:
         self.graph, self.size = graph, {node: size(node) for node in graph}
-        self.agents = {n for n, kind in graph.nodes(data="kind") if kind == "agent"}
+        self.agents = {n for n in graph if graph.nodes[n].get("kind") == "agent"}
         self.home = blocks(graph, self.agents)
         self.columns, links = layers(graph, self.home)
         self.extents = {item: self._extent(item) for column in self.columns for item in column}
@@ -203,7 +206,7 @@ class _Arrangement:
 
     def _left_right(self, edge: Edge) -> Edge:
         later, earlier = edge
-        ending = is_ending(self.graph.edges[edge].get("relation"))
+        ending = is_ending(relation(self.graph, edge))
         return (later, earlier) if ending else (earlier, later)
 
     def _spread_ports(self, ways: dict[Edge, list[tuple[int, Point]]]) -> None:
@@ -278,9 +281,9 @@ class _Arrangement:
         centre = {a: fmean(self.place[n].x for n in nodes) for a, nodes in served.items()}
         found: list[Box] = []
         edge = float("-inf")
-        for agent in sorted(served, key=lambda a: (centre[a], a)):
+        for number, agent in enumerate(sorted(served, key=lambda a: (centre[a], a))):
             width, height = self.size[agent]
-            x = max(centre[agent], edge + 0.4 + width / 2)
+            x = max(centre[agent] + _ASIDE * number, edge + 0.4 + width / 2)
             found.append(Box(agent, x, self.ceilings[band] + _LANE + height / 2, width, height))
             edge = x + width / 2
         return found
@@ -290,7 +293,7 @@ class _Arrangement:
         box, block, layer = self.place[node], self.home[node], self._layer(node)
         covered = node == block.name and block.above is not None
         if not covered and self.columns[layer][0] == block:
-            return [(box.x + 0.2 * number, box.y)]
+            return [(box.x + _ASIDE * number, box.y)]
         wide = max(self.extents[item].width for item in self.columns[layer])
         left = box.x - wide / 2 - 0.14 - 0.08 * number
         return [(box.x - box.width / 2, box.y), (left, box.y)]

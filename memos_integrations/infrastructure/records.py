@@ -64,14 +64,19 @@ class Head:
 # Namespaces and activities ---------------------------------------------------------------------
 
 
+_NAMESPACE = sa.text("SELECT pk, live, collection FROM namespaces WHERE path = :path")
+_PENDING = sa.text("SELECT cube_pk FROM outbox WHERE namespace_pk = :namespace LIMIT :limit")
+
+
 def find_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow | None:
     """The namespace, or ``None`` if nothing was ever written there."""
-    row = tx.execute(
-        sa.select(namespaces.c.pk, namespaces.c.live, namespaces.c.collection).where(
-            namespaces.c.path == json.dumps(path)
-        )
-    ).first()
-    return NamespaceRow(row.pk, row.live, row.collection) if row else None
+    row = tx.execute(_NAMESPACE, {"path": json.dumps(path)}).first()
+    return NamespaceRow(*row) if row else None
+
+
+def pending(tx: sa.Connection, namespace_pk: int, limit: int) -> set[int]:
+    """Up to ``limit`` cubes whose entry in the vector index is out of date."""
+    return set(tx.execute(_PENDING, {"namespace": namespace_pk, "limit": limit}).scalars())
 
 
 def ensure_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow:
@@ -130,6 +135,8 @@ def insert_cubes(
                 "id": cube.id,
                 "namespace_pk": namespace.pk,
                 "head_pk": first_version + i,
+                "state": cube.state.value,
+                "expires_at": _micros(cube.header.governance.expires_at),
             }
             for i, cube in enumerate(new)
         ],
@@ -163,7 +170,15 @@ def insert_revision(
             subject_pk=version_pk, object_pk=before.version_pk, relation="wasRevisionOf"
         )
     )
-    tx.execute(sa.update(cubes).where(cubes.c.pk == before.cube_pk).values(head_pk=version_pk))
+    tx.execute(
+        sa.update(cubes)
+        .where(cubes.c.pk == before.cube_pk)
+        .values(
+            head_pk=version_pk,
+            state=after.state.value,
+            expires_at=_micros(after.header.governance.expires_at),
+        )
+    )
     if vector is not None:
         _remove_searchable(tx, before.cube_pk)
         _set_searchable(tx, namespace, [(before.cube_pk, after)], vector.reshape(1, -1))
@@ -299,8 +314,8 @@ def searchable(namespace_pk: int, now: datetime) -> list[Clause]:
     """What searches may see: readable, alive and not expired."""
     return [
         *readable(namespace_pk),
-        versions.c.state.not_in([state.value for state in HIDDEN]),
-        sa.or_(versions.c.expires_at.is_(None), versions.c.expires_at > to_micros(now)),
+        cubes.c.state.not_in([state.value for state in HIDDEN]),
+        sa.or_(cubes.c.expires_at.is_(None), cubes.c.expires_at > to_micros(now)),
     ]
 
 
@@ -309,16 +324,41 @@ def select_pks(where: Sequence[Clause]) -> sa.Select[tuple[int]]:
     return sa.select(cubes.c.pk).select_from(_HEADS).where(*where)
 
 
+# The gate stands in every search: constant statements, with the keys as one JSON parameter.
+# SQLite joins a CROSS JOIN in the order written: few keys first, each looked up once.
+_GATE = sa.text(
+    "SELECT cubes.pk FROM json_each(:keys) AS found CROSS JOIN cubes ON cubes.pk = found.value "
+    "WHERE cubes.namespace_pk = :namespace AND cubes.deleted_by IS NULL "
+    f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
+    "AND (cubes.expires_at IS NULL OR cubes.expires_at > :now)"
+)
+_VECTORS = sa.text(
+    "SELECT embeddings.cube_pk, embeddings.vector FROM json_each(:keys) AS found "
+    "CROSS JOIN embeddings ON embeddings.cube_pk = found.value "
+    "WHERE embeddings.namespace_pk = :namespace"
+)
+
+
 def passing(
-    tx: sa.Connection, cube_pks: Iterable[int], where: Sequence[Clause]
-) -> dict[int, bytes]:
-    """The gate: of these cubes, those that fulfil all conditions now, with their vectors."""
-    rows = tx.execute(
-        sa.select(cubes.c.pk, embeddings.c.vector)
-        .select_from(_HEADS.join(embeddings, embeddings.c.cube_pk == cubes.c.pk))
-        .where(cubes.c.pk.in_(list(cube_pks)), *where)
-    )
-    return dict(rows.all())
+    tx: sa.Connection,
+    namespace_pk: int,
+    cube_pks: Iterable[int],
+    now: datetime,
+    filters: Sequence[Clause] = (),
+) -> set[int]:
+    """The gate: those of these cubes that a search may show now (see :func:`searchable`)."""
+    keys = list(cube_pks)
+    if filters:
+        where = [*searchable(namespace_pk, now), *filters, cubes.c.pk.in_(keys)]
+        return {row.pk for row in tx.execute(select_pks(where))}
+    bound = {"keys": json.dumps(keys), "namespace": namespace_pk, "now": to_micros(now)}
+    return {row[0] for row in tx.execute(_GATE, bound)}
+
+
+def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> dict[int, bytes]:
+    """Stored vectors by key."""
+    bound = {"keys": json.dumps(list(cube_pks)), "namespace": namespace_pk}
+    return dict(tx.execute(_VECTORS, bound).all())
 
 
 def load(tx: sa.Connection, cube_pks: Sequence[int]) -> dict[int, MemCube]:

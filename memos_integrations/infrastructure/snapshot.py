@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import networkx as nx
-import numpy as np
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
@@ -18,11 +17,9 @@ from memos_integrations.infrastructure import lexical, provenance, records
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.records import Head, NamespaceRow
-from memos_integrations.infrastructure.schema import outbox
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import decode, scan_among, scan_namespace
 from memos_integrations.protocols import Vectors
-
 
 MOST_ASKED = 2_000
 """The most candidates asked of the index; when these do not suffice, the exact scan answers."""
@@ -85,26 +82,25 @@ class Snapshot:
 
     def vectors(self, cube_pks: Sequence[int]) -> dict[int, Vectors]:
         """Stored vectors by key (float32, ``(dimension,)``)."""
-        if self.namespace is None:
+        if self.namespace is None or not cube_pks:
             return {}
-        found = records.passing(self.tx, cube_pks, records.readable(self.namespace.pk))
-        return {pk: decode([blob])[0] for pk, blob in found.items()}
+        found = records.vectors(self.tx, self.namespace.pk, cube_pks)
+        return dict(zip(found, decode(list(found.values())), strict=True)) if found else {}
 
     def matching(
         self, text: str, limit: int, filters: Sequence[Clause] = ()
     ) -> list[tuple[int, float]]:
         """The best searchable cubes by words: key, BM25 (higher is better)."""
-        if self.namespace is None:
+        space = self.namespace
+        if space is None:
             return []
-        where = [*records.searchable(self.namespace.pk, self.now), *filters]
         if filters:
-            among = records.select_pks(where)
-            return lexical.search(self.tx, self.namespace.pk, text, limit, among)
+            among = records.select_pks([*records.searchable(space.pk, self.now), *filters])
+            return lexical.search(self.tx, space.pk, text, limit, among)
         want = limit + 8
         while True:
-            found = lexical.search(self.tx, self.namespace.pk, text, want)
-            passing = records.passing(self.tx, [pk for pk, _ in found], where)
-            kept = [(pk, score) for pk, score in found if pk in passing]
+            found = lexical.search(self.tx, space.pk, text, want)
+            kept = self._gate(space, found)
             if len(kept) >= limit or len(found) < want:
                 return kept[:limit]
             want *= 8
@@ -115,98 +111,92 @@ class Snapshot:
         """The nearest searchable cubes to a unit vector: key, cosine, best first.
 
         Exact for namespaces under ``IndexPolicy.exact_below``, for narrow filters, and
-        whenever the index cannot be asked; the cosine is always that of the stored vector.
+        whenever the index cannot be asked.
         """
-        if self.namespace is None or self.namespace.live == 0:
+        space = self.namespace
+        if space is None or space.live == 0:
             return []
-        where = [*records.searchable(self.namespace.pk, self.now), *filters]
-        if self.namespace.collection is not None:
-            found = self._ask_index(self.namespace, vector, limit, where, narrow=bool(filters))
+        if space.collection is not None:
+            found = self._ask_index(space, space.collection, vector, limit, filters)
             if found is not None:
                 return found
-        return self._scan(self.namespace, vector, limit, where, narrow=bool(filters))
-
-    def _scan(
-        self,
-        namespace: NamespaceRow,
-        vector: Vectors,
-        limit: int,
-        where: Sequence[Clause],
-        *,
-        narrow: bool,
-    ) -> list[tuple[int, float]]:
-        if narrow:
-            return scan_among(self.tx, records.select_pks(where), vector, limit)
-        found = scan_namespace(self.tx, namespace.pk, vector, limit + 8)
-        kept = self._gate(found, where)
-        if len(kept) >= limit or len(found) < limit + 8:
-            return kept[:limit]
-        # Many expired or archived ones stand in front: let SQL leave them out first.
-        return scan_among(self.tx, records.select_pks(where), vector, limit)
+        return self._scan(space, vector, limit, filters)
 
     def _gate(
-        self, found: Sequence[tuple[int, float]], where: Sequence[Clause]
+        self,
+        space: NamespaceRow,
+        found: Sequence[tuple[int, float]],
+        filters: Sequence[Clause] = (),
     ) -> list[tuple[int, float]]:
-        passing = records.passing(self.tx, [pk for pk, _ in found], where)
-        return [(pk, score) for pk, score in found if pk in passing]
+        """Of what an index found, what may be shown now, in the same order."""
+        allowed = records.passing(self.tx, space.pk, [pk for pk, _ in found], self.now, filters)
+        return [(pk, score) for pk, score in found if pk in allowed]
+
+    def _scan(
+        self, space: NamespaceRow, vector: Vectors, limit: int, filters: Sequence[Clause]
+    ) -> list[tuple[int, float]]:
+        if not filters:
+            found = scan_namespace(self.tx, space.pk, vector, limit + 8)
+            kept = self._gate(space, found)
+            if len(kept) >= limit or len(found) < limit + 8:
+                return kept[:limit]
+            # Many expired or archived ones stand in front: let SQL leave them out first.
+        among = records.select_pks([*records.searchable(space.pk, self.now), *filters])
+        return scan_among(self.tx, among, vector, limit)
 
     def _ask_index(
         self,
-        namespace: NamespaceRow,
+        space: NamespaceRow,
+        collection: str,
         vector: Vectors,
         limit: int,
-        where: Sequence[Clause],
-        *,
-        narrow: bool,
+        filters: Sequence[Clause],
     ) -> list[tuple[int, float]] | None:
         """The index's answer, brought up to date and checked; ``None``: scan instead."""
-        assert namespace.collection is not None
         few = self._policy.exact_below
-        if narrow:
-            allowed = self.tx.execute(records.select_pks(where).limit(few + 1)).scalars().all()
-            if len(allowed) <= few:
+        if filters:
+            where = [*records.searchable(space.pk, self.now), *filters]
+            if len(self.tx.execute(records.select_pks(where).limit(few + 1)).all()) <= few:
                 return None
-        pending = set(
-            self.tx.execute(
-                sa.select(outbox.c.cube_pk)
-                .where(outbox.c.namespace_pk == namespace.pk)
-                .limit(few + 1)
-            ).scalars()
-        )
+        pending = records.pending(self.tx, space.pk, few + 1)
         if len(pending) > few:
             return None
-        want = limit * 2 + 16
+        want = limit + 16
         while want <= MOST_ASKED:
-            found = self._keeper.query(namespace.collection, vector, want)
+            found = self._keeper.query(collection, vector, want)
             if found is None:
                 return None
-            ranked = self._checked(found, pending, vector, where)
-            if ranked is None:
-                return None
-            if len(ranked) >= min(limit, namespace.live):
-                return ranked[:limit]
+            merged = self._with_pending(space, found, pending, vector)
+            ranked = self._gate(space, merged, filters)
+            if len(ranked) >= min(limit, space.live):
+                return ranked[:limit] if self._is_true(ranked[:limit], vector) else None
             if len(found) < want:
                 return None  # the graph did not reach them all: let the exact scan settle it
             want *= 8
         return None
 
-    def _checked(
+    def _with_pending(
         self,
-        found: Sequence[tuple[int, float]],
+        space: NamespaceRow,
+        found: list[tuple[int, float]],
         pending: set[int],
         vector: Vectors,
-        where: Sequence[Clause],
-    ) -> list[tuple[int, float]] | None:
-        """Scores from the stored vectors, pending changes included; ``None`` if the index lies."""
-        claimed = {pk: score for pk, score in found if pk not in pending}
-        vectors = records.passing(self.tx, [*claimed, *pending], where)
-        if not vectors:
-            return []
-        keys = list(vectors)
-        scores = decode([vectors[key] for key in keys]) @ vector
-        for key, score in zip(keys, scores, strict=True):
-            if key in claimed and abs(claimed[key] - float(score)) > 1e-3:
-                self._keeper.suspect(f"entry {key} is not the vector in the records")
-                return None
-        order = np.lexsort((np.asarray(keys), -scores))
-        return [(keys[i], float(scores[i])) for i in order]
+    ) -> list[tuple[int, float]]:
+        """What the index found, with the changes that it has not seen yet."""
+        if not pending:
+            return found
+        fresh = records.vectors(self.tx, space.pk, pending)
+        merged = [(pk, score) for pk, score in found if pk not in pending]
+        if fresh:
+            scores = decode(list(fresh.values())) @ vector
+            merged += [(pk, float(s)) for pk, s in zip(fresh, scores, strict=True)]
+        return sorted(merged, key=lambda pair: (-pair[1], pair[0]))
+
+    def _is_true(self, ranked: Sequence[tuple[int, float]], vector: Vectors) -> bool:
+        """Whether the index's scores are those of the stored vectors; else it is rebuilt."""
+        stored = self.vectors([pk for pk, _ in ranked])
+        for pk, score in ranked:
+            if pk not in stored or abs(float(stored[pk] @ vector) - score) > 1e-3:
+                self._keeper.suspect(f"entry {pk} is not the vector in the records")
+                return False
+        return True

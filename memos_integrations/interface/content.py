@@ -115,7 +115,7 @@ def _from_dict(one: Mapping[Any, Any], where: str) -> Item | None:
         keys = ", ".join(map(repr, one)) or "no keys"
         raise InvalidInputError(f"{where} is a dict with {keys}: give {ACCEPTED}")
     metadata = metadata_of(one.get("metadata"), where)
-    source = one.get("source", one.get("id"))
+    source = one.get("source") or one.get("id")
     if any(key in one for key in _MESSAGE_KEYS):
         speaker = one.get("speaker") or one.get("name")
         role = one.get("role", "user")

@@ -58,15 +58,17 @@ def find_times(text: str, reference: datetime | None) -> list[TimePhrase]:
     ``reference`` (aware) is when the text was said. Without one, only phrases that carry their
     own year are resolved. Phrases that mean no possible date are left out.
     """
-    return list(_scan(text, reference))
+    return [(_words(found), window) for found, window in scan_times(text, reference)]
 
 
 def first_time(text: str, reference: datetime | None) -> TimePhrase | None:
     """The first of :func:`find_times`, or ``None``; it reads no further than needed."""
-    return next(_scan(text, reference), None)
+    first = next(scan_times(text, reference), None)
+    return (_words(first[0]), first[1]) if first else None
 
 
-def _scan(text: str, reference: datetime | None) -> Iterator[TimePhrase]:
+def scan_times(text: str, reference: datetime | None) -> Iterator[tuple[re.Match[str], TimeWindow]]:
+    """The phrases of :func:`find_times` one by one, each as the match with its place in ``text``."""
     if not _has_trigger(text):
         return
     # The grammar takes 20 ms to compile, which a program that reads no dates need not wait for.
@@ -75,15 +77,20 @@ def _scan(text: str, reference: datetime | None) -> Iterator[TimePhrase]:
 
     day = reference.astimezone(UTC).date() if reference else None
     for found in PHRASE.finditer(text):
-        words = " ".join(found.group().split())
         rule = found.lastgroup or ""
         match = RULES[rule].match(text, found.start(rule))
+        until = day if _words(found).lower().startswith("since ") else None
         try:
             span = span_of(rule, match, day) if match else None
-        except (ValueError, OverflowError, IndexError):  # 31 June, 9999 years ago: no such date
+            window = _window(span, until) if span else None
+        except (ValueError, OverflowError, LookupError):  # 31 June, 9999 years ago: no such date
             continue
-        if span:
-            yield words, _window(span, day if words[:6].lower() == "since " else None)
+        if window:
+            yield found, window
+
+
+def _words(found: re.Match[str]) -> str:
+    return " ".join(found.group().split())
 
 
 def _window(span: tuple[date, date], until: date | None) -> TimeWindow:

@@ -36,17 +36,18 @@ def _block_text(block: object) -> str:
 
 
 def metadata_of(value: object, where: str) -> dict[str, Any]:
+    """The caller's metadata as a new dict, dates as ISO 8601 strings."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise InvalidInputError(f"metadata of {where} is a {type(value).__name__}: give a dict")
-    # Loaders put dates there; JSON has none, so they are kept in ISO 8601.
     return {
         key: item.isoformat() if isinstance(item, date) else item for key, item in value.items()
     }
 
 
 def label(value: object, what: str) -> str | None:
+    """A name or id as a string; ``None`` for a missing or empty one."""
     if value is None or value == "":
         return None
     if not isinstance(value, str | int):

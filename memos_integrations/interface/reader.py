@@ -6,7 +6,7 @@ It is the MemReader of the MemOS paper (arXiv 2507.03724) without a language mod
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -83,8 +83,8 @@ class MemReader:
         Raises :class:`InvalidInputError`, for the first item that cannot be stored as it is.
         """
         given = _Given(
-            event_time,
-            None if said_at is None else check_time(said_at, what="said_at"),
+            _checked_time(event_time, "event_time"),
+            _checked_time(said_at, "said_at"),
             semantic_type,
             origin,
             speaker,
@@ -93,7 +93,7 @@ class MemReader:
             {
                 "tags": _checked_labels(tags, "tags"),
                 "priority": priority,
-                "expires_at": expires_at,
+                "expires_at": _checked_time(expires_at, "expires_at"),
                 "sensitivity": _checked_labels(sensitivity, "sensitivity"),
             },
             check_time(now, what="now"),
@@ -155,15 +155,17 @@ def _one_line(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {message} (got {first['input']!r:.80})"
 
 
+def _checked_time(moment: datetime | None, what: str) -> datetime | None:
+    return None if moment is None else check_time(moment, what=what)
+
+
 def _checked_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if metadata is not None and not isinstance(metadata, Mapping):
         raise InvalidInputError(f"metadata is a {type(metadata).__name__}: give a dict")
     return metadata or {}
 
 
-def _checked_labels(labels: Sequence[str], what: str) -> tuple[str, ...]:
-    if isinstance(labels, str):
-        raise InvalidInputError(
-            f"{what} is the string {labels!r}: give a list, such as [{labels!r}]"
-        )
+def _checked_labels(labels: object, what: str) -> tuple[str, ...]:
+    if isinstance(labels, str) or not isinstance(labels, Sequence | Set):
+        raise InvalidInputError(f"{what} must be a list of strings, not {labels!r:.80}")
     return tuple(labels)

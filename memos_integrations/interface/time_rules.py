@@ -14,6 +14,7 @@ _AHEAD = re.compile(
     r"(?i)(?:\b(?:will|shall|won't|gonna|going to|plan(?:ning|s)? to|hop(?:e|es|ing) to|upcoming"
     r"|looking forward|can't wait|about to|let's)\b|['’]ll\b)"
 )
+_STOP = re.compile(r"[.!?\n]")
 _TURN = {"last": -1, "previous": -1, "past": -1, "this": 0, "next": 1, "coming": 1, "upcoming": 1}
 _HOURS = ("night", "evening", "morning", "afternoon")
 _WORDS = {
@@ -29,7 +30,7 @@ _WORDS = {
 def span_of(rule: str, match: re.Match[str], day: date | None) -> Span | None:
     """The days that ``match`` of ``rule`` means, said on ``day``; ``None`` where it means none.
 
-    Raises ``ValueError``, ``OverflowError`` or ``IndexError`` for dates that no calendar has.
+    Raises ``ValueError``, ``OverflowError`` or ``LookupError`` for dates that no calendar has.
     """
     if rule in _WITH_YEAR:
         span = _WITH_YEAR[rule](match, day)
@@ -142,19 +143,17 @@ def _bare(match: re.Match[str], day: date) -> Span | None:
 
 
 def _looks_ahead(match: re.Match[str]) -> bool:
-    """Whether the sentence around ``match`` speaks of what is to come."""
-    text = match.string
-    start = max(text.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
-    ends = [text.find(mark, match.end()) for mark in ".!?\n"]
-    return bool(
-        _AHEAD.search(text, start, min((end for end in ends if end >= 0), default=len(text)))
-    )
+    """Whether the sentence around ``match`` (some 200 characters each way) is about what is to come."""
+    before = match.string[max(0, match.start() - 200) : match.start()]
+    after = match.string[match.end() : match.end() + 200]
+    sentence = _STOP.split(before)[-1] + " " + _STOP.split(after)[0]
+    return bool(_AHEAD.search(sentence))
 
 
 def _count(word: str) -> int:
     if word.isdecimal():
         return int(word)
-    return next(COUNTS[part] for part in reversed(word.lower().split()) if part in COUNTS)
+    return [COUNTS[part] for part in word.lower().split() if part in COUNTS][-1]
 
 
 _WITH_YEAR: dict[str, Callable[[re.Match[str], date | None], Span | None]] = {

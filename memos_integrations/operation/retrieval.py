@@ -84,20 +84,17 @@ def retrieve(
         fused = _timed(fused, cubes, call.window, view.now, policy)
     order = sorted(fused, key=lambda pk: (-fused[pk], pk))
     chosen = _without_repeats(view, order, limit, policy.same_words)
-    cubes = view.load(chosen)
     return [
         (
             pk,
             Hit(
-                cube=cubes[pk],
+                cube=cube,
                 score=fused[pk],
                 parts={name: found[pk] for name, found in parts.items() if pk in found},
-                why=explain(
-                    cubes[pk], {n: r[pk] for n, r in ranks.items() if pk in r}, parts, pk, call
-                ),
+                why=explain(cube, {n: r[pk] for n, r in ranks.items() if pk in r}, parts, pk, call),
             ),
         )
-        for pk in chosen
+        for pk, cube in chosen.items()
     ]
 
 
@@ -139,17 +136,23 @@ def _speaks_of(cube: MemCube, window: TimeWindow) -> bool:
     )
 
 
-def _without_repeats(view: Snapshot, order: Sequence[int], limit: int, alike: float) -> list[int]:
+def _without_repeats(
+    view: Snapshot, order: Sequence[int], limit: int, alike: float
+) -> dict[int, MemCube]:
     """The first ``limit`` that do not say again what a better one says."""
-    shortlist = list(order[: limit * 2 + 8])
-    vectors = view.vectors(shortlist)
-    cubes = view.load(shortlist)
-    chosen: list[int] = []
-    for pk in shortlist:
-        if len(chosen) == limit:
-            break
-        if not any(_same(cubes[pk], cubes[c], vectors[pk], vectors[c], alike) for c in chosen):
-            chosen.append(pk)
+    chosen: dict[int, MemCube] = {}
+    vectors: dict[int, Vectors] = {}
+    step = limit + 4
+    for start in range(0, len(order), step):
+        page = order[start : start + step]
+        cubes = view.load(page)
+        vectors.update(view.vectors(page))
+        for pk in page:
+            if len(chosen) == limit:
+                return chosen
+            cube = cubes[pk]
+            if not any(_same(cube, chosen[c], vectors[pk], vectors[c], alike) for c in chosen):
+                chosen[pk] = cube
     return chosen
 
 

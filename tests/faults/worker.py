@@ -46,7 +46,9 @@ def work(memory: MemOS, draw: random.Random, steps: int) -> None:
     session = memory.session("writer")
     known = [cube.id for cube in session.list(limit=10_000)]
     for _ in range(steps):
-        kind = draw.choices(["add", "batch", "update", "delete", "search", "blob"], [8, 4, 4, 2, 4, 1])[0]
+        kind = draw.choices(
+            ["add", "batch", "update", "delete", "search", "blob"], [8, 4, 4, 2, 4, 1]
+        )[0]
         if kind in ("update", "delete") and len(known) < 10:
             kind = "add"
         if kind in ("add", "batch"):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from memos_integrations import IndexPolicy, MemOS, MemorySession
+from memos_integrations import IndexPolicy, MemorySession, MemOS
 from memos_integrations.errors import CubeNotFoundError, VersionConflictError
 from memos_integrations.testing import WordEmbedder
 

@@ -53,6 +53,8 @@ def upgrade() -> None:
         sa.Column("namespace_pk", sa.Integer(), nullable=False),
         sa.Column("head_pk", sa.Integer(), nullable=False),
         sa.Column("deleted_by", sa.Integer(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["deleted_by"],
             ["activities.pk"],

@@ -1,0 +1,1 @@
+"""Default providers of models; one file a provider."""

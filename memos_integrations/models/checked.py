@@ -1,0 +1,79 @@
+"""What an embedder returned, checked and normalised, whoever wrote the embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from memos_integrations.errors import EmbeddingDimensionError, EmbeddingError, MemOSError
+from memos_integrations.protocols import Embedder, Vectors
+
+BATCH = 256
+"""Texts handed to the embedder at a time, so that progress can be shown."""
+
+
+def embed_checked(
+    embedder: Embedder,
+    texts: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Vectors:
+    """Unit vectors of ``texts``: float32, shape ``(len(texts), dimension)``.
+
+    Raises :class:`EmbeddingError` if the embedder raises, or returns something that is not one
+    finite vector per text; :class:`EmbeddingDimensionError` for another dimension.
+    """
+    pages = []
+    for start in range(0, len(texts), BATCH):
+        batch = list(texts[start : start + BATCH])
+        raw = _called(embedder, lambda batch=batch: embedder.embed_documents(batch))  # type: ignore[misc]
+        pages.append(_unit(raw, embedder, rows=len(batch)))
+        if progress is not None:
+            progress(start + len(batch), len(texts))
+    return np.concatenate(pages) if pages else np.empty((0, embedder.fingerprint.dimension), "<f4")
+
+
+def embed_query_checked(embedder: Embedder, text: str) -> Vectors:
+    """The unit vector of a question: float32, shape ``(dimension,)``. Errors as above."""
+    raw = _called(embedder, lambda: [embedder.embed_query(text)])
+    vector: Vectors = _unit(raw, embedder, rows=1)[0]
+    return vector
+
+
+def _called(embedder: Embedder, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except MemOSError:
+        raise
+    except Exception as error:
+        raise EmbeddingError(
+            f"the embedder {embedder.fingerprint.name} failed: {error!r}. Nothing was stored"
+        ) from error
+
+
+def _unit(raw: Any, embedder: Embedder, *, rows: int) -> Vectors:
+    name, dimension = embedder.fingerprint.name, embedder.fingerprint.dimension
+    try:
+        vectors = np.asarray(raw, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(
+            f"the embedder {name} returned no matrix of numbers: {error}"
+        ) from error
+    if vectors.ndim != 2 or len(vectors) != rows:
+        raise EmbeddingError(
+            f"the embedder {name} returned an array of shape {vectors.shape} for {rows} texts: "
+            f"it must be ({rows}, {dimension})"
+        )
+    if vectors.shape[1] != dimension:
+        raise EmbeddingDimensionError(
+            f"the embedder {name} returned vectors of dimension {vectors.shape[1]}, "
+            f"the store holds dimension {dimension}"
+        )
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or not (lengths > 0).all():
+        raise EmbeddingError(
+            f"the embedder {name} returned a vector that is not finite or has length 0"
+        )
+    return np.ascontiguousarray(vectors / lengths, dtype=np.float32)

