@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from memos_integrations.cube import MemCube, check_time
 from memos_integrations.errors import InvalidInputError
@@ -59,3 +60,25 @@ class Hit:
     """What the score was made of, such as ``dense`` (cosine) and ``lexical`` (BM25)."""
     why: str = ""
     """The reason, in one line."""
+
+    def metadata(self) -> dict[str, Any]:
+        """What a framework's document carries beside the text; JSON-plain, ``None`` left out.
+
+        The same keys in every adapter: ``id``, ``version``, ``score``, ``score_parts``, ``why``,
+        the header's descriptive fields, ``state``, ``memory_type``, ``namespace``, and the
+        caller's own under ``metadata``.
+        """
+        about = self.cube.header.descriptive.model_dump(mode="json")
+        facts = {
+            "id": self.cube.id,
+            "version": self.cube.version,
+            "score": self.score,
+            "score_parts": dict(self.parts),
+            "why": self.why,
+            "namespace": list(self.cube.namespace),
+            "state": self.cube.state.value,
+            "memory_type": self.cube.memory_type,
+            "owner": self.cube.header.governance.owner,
+            **about,
+        }
+        return {name: value for name, value in facts.items() if value is not None}

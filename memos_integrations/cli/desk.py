@@ -1,8 +1,9 @@
-"""Where a command's output goes: one JSON document or rich text, and one exit code for each fate."""
+"""Where output goes, one JSON document or rich text, and an exit code for each fate."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ class Fate(IntEnum):
     EMBEDDER = 4
     BUG = 70
     INTERRUPTED = 130
+    CUT_OFF = 141
 
 
 EXIT_CODES = (
@@ -56,9 +58,15 @@ def fate_of(error: MemOSError) -> Fate:
     return Fate.INPUT
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave the exit code to :func:`serve`; the base class would exit with 1."""
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool = False) -> Console:
     # Made at each use: a test, or a caller, may have put other streams in place.
-    return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    return _Console(stderr=stderr, highlight=False, emoji=False, markup=False)
 
 
 @dataclass
@@ -111,8 +119,11 @@ def serve(*, as_json: bool, debug: bool) -> Iterator[Desk]:
     desk = Desk(json=as_json, debug=debug)
     try:
         yield desk
-    except (typer.Exit, BrokenPipeError):
+    except typer.Exit:
         raise
+    except BrokenPipeError:  # as with `memcube search ... | head -1`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Fate.CUT_OFF) from None
     except MemOSError as error:
         desk.fail(error, fate_of(error))
     except KeyboardInterrupt:

@@ -62,7 +62,8 @@ def read_filters(given: Sequence[str]) -> dict[str, Any]:
         conditions = filters.setdefault(name, {})
         if op in conditions:
             raise InvalidFilterError(
-                f'filter {text!r}: {name}{match["op"]} is given twice; any of several is {name}=["a","b"]'
+                f"filter {text!r}: {name}{match['op']} is given twice; "
+                f'for any of several write {name}=["a","b"]'
             )
         conditions[op] = value
     return filters

@@ -24,7 +24,7 @@ PathOption = Annotated[
 UserOption = Annotated[str, typer.Option("--user", envvar="MEMCUBE_USER", help="Who is asking.")]
 NamespaceOption = Annotated[
     str | None,
-    typer.Option("--namespace", help="Such as acme/alice. [default: the user]"),
+    typer.Option("--namespace", help="Such as acme/alice.", show_default="the user"),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")

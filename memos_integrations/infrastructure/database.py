@@ -132,6 +132,10 @@ class Database:
         """A connection that sees one moment of the database."""
         self._check_open()
         with translated(self.path), self._engine.connect() as tx:
+            # Begun here, not at SQLAlchemy's first statement: all that follows, also what goes
+            # to the driver directly, sees this one moment.
+            driver: Any = tx.connection.driver_connection
+            driver.execute("BEGIN")
             yield tx
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
@@ -222,6 +226,9 @@ def _prepare(connection: Any, _: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    if driver.in_transaction:
+        return  # begun by Database.read
     connection.exec_driver_sql(connection.get_execution_options().get("memos_begin", "BEGIN"))
 
 

@@ -38,6 +38,13 @@ from memos_integrations.protocols import VectorIndex, Vectors
 log = logging.getLogger(__name__)
 
 
+TOLERANCE = 1e-3
+"""How far a cosine of the index may lie from that of the stored vectors."""
+
+BUSY = 0.25
+"""Seconds since the last write during which more writes are expected."""
+
+
 @dataclass(frozen=True)
 class IndexPolicy:
     """When a namespace gets an approximate index, and how long that index may think."""
@@ -71,6 +78,7 @@ class IndexKeeper:
         self._sizes: dict[Path, int] = {}
         self._state = "idle"
         self._trouble = ""
+        self._last_write = 0.0
         self._stopping = False
         self._wake = threading.Event()
         self._caught_up = threading.Condition()
@@ -97,6 +105,16 @@ class IndexKeeper:
             self.suspect(f"a query failed: {error!r}")
             return None
 
+    def doubt(self, key: int, vector: Vectors, claimed: float) -> None:
+        """The index gave ``key`` another cosine than a snapshot: is it wrong, or only newer?"""
+        with self._database.read() as tx:
+            changing = tx.execute(sa.select(outbox.c.seq).where(outbox.c.cube_pk == key)).first()
+            query = sa.select(embeddings.c.vector).where(embeddings.c.cube_pk == key)
+            blob = tx.execute(query).scalar()
+        newer = blob is not None and abs(float(decode([blob])[0] @ vector) - claimed) < TOLERANCE
+        if changing is None and not newer:
+            self.suspect(f"entry {key} is not the vector in the records")
+
     def suspect(self, reason: str) -> None:
         """Stop using the index and rebuild it."""
         if self._state == "ready":
@@ -121,6 +139,7 @@ class IndexKeeper:
 
     def notify(self) -> None:
         """The outbox may have something for the index."""
+        self._last_write = time.monotonic()
         with self._starting:
             if self._thread is None and not self._stopping:
                 self._state = "checking"
@@ -198,12 +217,21 @@ class IndexKeeper:
         if self._state == "rebuilding":
             self._rebuild()
         self._look_at_files()
+        started = time.monotonic()
         while not self._stopping and self._state == "ready" and self._drain():
             with self._caught_up:
                 self._caught_up.notify_all()
+            self._give_way(time.monotonic() - started)
+            started = time.monotonic()
         if self._state == "ready" and self._worn():
             self._fail("more was changed than is in it", logging.INFO)
             self._wake.set()
+
+    def _give_way(self, worked: float) -> None:
+        """While others write, take at most a fifth of the time: searches need not wait for us."""
+        until = time.monotonic() + 4 * worked
+        while time.monotonic() < min(until, self._last_write + BUSY) and not self._stopping:
+            time.sleep(0.01)
 
     def _wanted(self) -> bool:
         with self._database.read() as tx:
@@ -332,6 +360,8 @@ class IndexKeeper:
         if present:
             matrix = decode([vectors[key] for key in present])
             self._workers.call(seconds, index.upsert, collection, present, matrix)
+            # Chroma adds to its graph at the next query: made here, so that no user waits for it.
+            self._workers.call(seconds, index.query, collection, matrix[0], 1)
 
     def _worn(self) -> bool:
         """An HNSW graph loses recall with every deletion; renew it after a full turnover."""

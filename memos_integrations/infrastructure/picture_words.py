@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class Fonts:
 
     def _head(self, line: str, size: float, width: float) -> str:
         """As much of a line as fits, one character at least."""
-        end = len(line)
-        while end > 1 and self.width(line[:end], size) > width:
-            end -= 1
-        return line[:end]
+        if self.width(line, size) <= width:
+            return line
+        ends = range(1, len(line))
+        fitting = bisect_right(ends, width, key=lambda end: self.width(line[:end], size))
+        return line[: max(1, fitting)]

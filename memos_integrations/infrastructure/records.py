@@ -61,22 +61,33 @@ class Head:
     cube: MemCube
 
 
+def hot(tx: sa.Connection, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Run one of the few statements that every search runs, on the driver's own connection.
+
+    SQLAlchemy's compilation and row objects would take longer than these queries do.
+    """
+    driver: Any = tx.connection.driver_connection
+    rows: list[tuple[Any, ...]] = driver.execute(statement, values).fetchall()
+    return rows
+
+
 # Namespaces and activities ---------------------------------------------------------------------
 
 
-_NAMESPACE = sa.text("SELECT pk, live, collection FROM namespaces WHERE path = :path")
-_PENDING = sa.text("SELECT cube_pk FROM outbox WHERE namespace_pk = :namespace LIMIT :limit")
+_NAMESPACE = "SELECT pk, live, collection FROM namespaces WHERE path = ?"
+_PENDING = "SELECT DISTINCT cube_pk FROM outbox WHERE namespace_pk = ? LIMIT ?"
 
 
 def find_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow | None:
     """The namespace, or ``None`` if nothing was ever written there."""
-    row = tx.execute(_NAMESPACE, {"path": json.dumps(path)}).first()
-    return NamespaceRow(*row) if row else None
+    for pk, live, collection in hot(tx, _NAMESPACE, json.dumps(path)):
+        return NamespaceRow(pk, live, collection)
+    return None
 
 
 def pending(tx: sa.Connection, namespace_pk: int, limit: int) -> set[int]:
     """Up to ``limit`` cubes whose entry in the vector index is out of date."""
-    return set(tx.execute(_PENDING, {"namespace": namespace_pk, "limit": limit}).scalars())
+    return {row[0] for row in hot(tx, _PENDING, namespace_pk, limit)}
 
 
 def ensure_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow:
@@ -324,18 +335,17 @@ def select_pks(where: Sequence[Clause]) -> sa.Select[tuple[int]]:
     return sa.select(cubes.c.pk).select_from(_HEADS).where(*where)
 
 
-# The gate stands in every search: constant statements, with the keys as one JSON parameter.
+# The gate stands in every search: a constant statement, with the keys as one JSON parameter.
 # SQLite joins a CROSS JOIN in the order written: few keys first, each looked up once.
-_GATE = sa.text(
-    "SELECT cubes.pk FROM json_each(:keys) AS found CROSS JOIN cubes ON cubes.pk = found.value "
-    "WHERE cubes.namespace_pk = :namespace AND cubes.deleted_by IS NULL "
+_GATE = (
+    "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
+    "WHERE cubes.namespace_pk = ? AND cubes.deleted_by IS NULL "
     f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
-    "AND (cubes.expires_at IS NULL OR cubes.expires_at > :now)"
+    "AND (cubes.expires_at IS NULL OR cubes.expires_at > ?)"
 )
-_VECTORS = sa.text(
-    "SELECT embeddings.cube_pk, embeddings.vector FROM json_each(:keys) AS found "
-    "CROSS JOIN embeddings ON embeddings.cube_pk = found.value "
-    "WHERE embeddings.namespace_pk = :namespace"
+_VECTORS = (
+    "SELECT embeddings.cube_pk, embeddings.vector FROM json_each(?) AS found "
+    "CROSS JOIN embeddings ON embeddings.cube_pk = found.value WHERE embeddings.namespace_pk = ?"
 )
 
 
@@ -351,14 +361,12 @@ def passing(
     if filters:
         where = [*searchable(namespace_pk, now), *filters, cubes.c.pk.in_(keys)]
         return {row.pk for row in tx.execute(select_pks(where))}
-    bound = {"keys": json.dumps(keys), "namespace": namespace_pk, "now": to_micros(now)}
-    return {row[0] for row in tx.execute(_GATE, bound)}
+    return {row[0] for row in hot(tx, _GATE, json.dumps(keys), namespace_pk, to_micros(now))}
 
 
 def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> dict[int, bytes]:
     """Stored vectors by key."""
-    bound = {"keys": json.dumps(list(cube_pks)), "namespace": namespace_pk}
-    return dict(tx.execute(_VECTORS, bound).all())
+    return dict(hot(tx, _VECTORS, json.dumps(list(cube_pks)), namespace_pk))
 
 
 def load(tx: sa.Connection, cube_pks: Sequence[int]) -> dict[int, MemCube]:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import lexical, provenance, records
 from memos_integrations.infrastructure.filters import Clause
-from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
+from memos_integrations.infrastructure.index_keeper import TOLERANCE, IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.records import Head, NamespaceRow
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import decode, scan_among, scan_namespace
@@ -193,10 +193,10 @@ class Snapshot:
         return sorted(merged, key=lambda pair: (-pair[1], pair[0]))
 
     def _is_true(self, ranked: Sequence[tuple[int, float]], vector: Vectors) -> bool:
-        """Whether the index's scores are those of the stored vectors; else it is rebuilt."""
+        """Whether the index's scores are those of the vectors stored in this snapshot."""
         stored = self.vectors([pk for pk, _ in ranked])
         for pk, score in ranked:
-            if pk not in stored or abs(float(stored[pk] @ vector) - score) > 1e-3:
-                self._keeper.suspect(f"entry {pk} is not the vector in the records")
+            if pk not in stored or abs(float(stored[pk] @ vector) - score) > TOLERANCE:
+                self._keeper.doubt(pk, vector, score)
                 return False
         return True

@@ -68,7 +68,7 @@ def first_time(text: str, reference: datetime | None) -> TimePhrase | None:
 
 
 def scan_times(text: str, reference: datetime | None) -> Iterator[tuple[re.Match[str], TimeWindow]]:
-    """The phrases of :func:`find_times` one by one, each as the match with its place in ``text``."""
+    """The phrases of :func:`find_times` one by one, each as its match in ``text``."""
     if not _has_trigger(text):
         return
     # The grammar takes 20 ms to compile, which a program that reads no dates need not wait for.

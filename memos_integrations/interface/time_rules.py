@@ -143,7 +143,7 @@ def _bare(match: re.Match[str], day: date) -> Span | None:
 
 
 def _looks_ahead(match: re.Match[str]) -> bool:
-    """Whether the sentence around ``match`` (some 200 characters each way) is about what is to come."""
+    """Whether the sentence around ``match`` (200 characters each way) is about the future."""
     before = match.string[max(0, match.start() - 200) : match.start()]
     after = match.string[match.end() : match.end() + 200]
     sentence = _STOP.split(before)[-1] + " " + _STOP.split(after)[0]

@@ -87,7 +87,7 @@ def test_roles(role: str, stored: str) -> None:
     [
         (HumanMessage("Hello"), "user"),
         (AIMessage("Hello"), "assistant"),
-        (AIMessageChunk("Hello"), "assistant"),
+        (AIMessageChunk(content="Hello"), "assistant"),
         (SystemMessage("Hello"), "system"),
         (ToolMessage("Hello", tool_call_id="call-1"), "tool"),
         (LangChainChatMessage(content="Hello", role="user"), "user"),

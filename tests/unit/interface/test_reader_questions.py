@@ -64,7 +64,7 @@ def test_bad_questions(question: object) -> None:
 
 @pytest.mark.parametrize("part", ["in May, ", "“", "Aa ", "on 7 May Ann ", "' \"", "A. "])
 def test_the_longest_questions_take_seconds_at_most(part: str) -> None:
-    question = part * (200_000 // len(part.encode())) + "in 2022"
+    question = part * (60_000 // len(part.encode())) + "in 2022"
     assert MemReader().ask(question, now=NOW).window is not None
 
 

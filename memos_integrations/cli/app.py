@@ -1,0 +1,91 @@
+"""The app: its commands, its help, and usage errors that respect ``--json``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from memos_integrations import __version__
+from memos_integrations.cli.commands import add, history, search, show
+from memos_integrations.cli.demo_command import demo
+from memos_integrations.cli.desk import EXIT_CODES, error_document, print_json
+from memos_integrations.cli.upkeep import doctor, reindex, stats
+
+
+class MemcubeGroup(TyperGroup):
+    """A group that prints its usage errors as JSON when ``--json`` stands on the command line."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run; see the base class."""
+        words = list(sys.argv[1:] if args is None else args)
+        options = words[: words.index("--")] if "--" in words else words
+        as_json = standalone_mode and "--json" in options
+        try:
+            done = super().main(
+                args=args,
+                prog_name=prog_name,
+                complete_var=complete_var,
+                standalone_mode=standalone_mode and not as_json,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except typer.TyperException as error:
+            if not as_json:
+                raise
+            print_json(error_document("UsageError", error.format_message()))
+            sys.exit(error.exit_code)
+        if as_json:
+            sys.exit(done if isinstance(done, int) else 0)
+        return done
+
+
+app = typer.Typer(
+    name="memcube",
+    cls=MemcubeGroup,
+    no_args_is_help=True,
+    help="Durable, searchable memory for agents: a MemCube store in one folder.",
+    epilog=EXIT_CODES,
+    pretty_exceptions_enable=False,
+)
+for command in (add, search, show, history, stats, demo, doctor, reindex):
+    app.command(epilog=EXIT_CODES)(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"memcube {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The ``memcube`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a character gets a question mark, not a traceback.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    app(prog_name="memcube")

@@ -1,0 +1,57 @@
+"""``MemOSRetriever``: recalled memories as LangChain documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict
+
+from memos_integrations.query import Hit
+from memos_integrations.session import MemorySession
+
+
+class MemOSRetriever(BaseRetriever):
+    """Finds memories: ``MemOSRetriever(session=alice).invoke("where does she live?")``.
+
+    Documents have the memory's id, its text as ``page_content``, and the keys of
+    :meth:`memos_integrations.Hit.metadata`: version, score and its parts, reason, times.
+    ``limit``, ``filters`` and ``min_score`` can be given per call:
+    ``retriever.invoke(question, limit=3)``.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    session: MemorySession
+    """Whose memory is searched."""
+    limit: int = 10
+    """The most documents returned."""
+    filters: Mapping[str, Any] | None = None
+    """As in :meth:`memos_integrations.MemorySession.search`."""
+    min_score: float = 0.0
+    """Hits below are left out (0 to 1)."""
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        return [_document(hit) for hit in self.session.search(query, **self._with(options))]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        hits = await self.session.asearch(query, **self._with(options))
+        return [_document(hit) for hit in hits]
+
+    def _with(self, options: dict[str, Any]) -> dict[str, Any]:
+        own = {"limit": self.limit, "filters": self.filters, "min_score": self.min_score}
+        return {**own, **options}
+
+
+def _document(hit: Hit) -> Document:
+    return Document(id=hit.cube.id, page_content=hit.cube.text, metadata=hit.metadata())
