@@ -53,8 +53,12 @@ def delete(tx: sa.Connection, cube_pks: Iterable[int]) -> None:
 
 
 def telling_words(text: str) -> list[str]:
-    """The distinct words of ``text`` in order, without function words (unless it has no other)."""
-    words = list(dict.fromkeys(re.findall(r"\w+", text.casefold())))
+    """The distinct words of ``text`` in order, without function words (unless it has no other).
+
+    "Maya's" is the word "maya": the index has no use for the "s".
+    """
+    spoken = re.sub(r"['’](s|m|d|t|ve|re|ll)\b", " ", text.casefold())
+    words = list(dict.fromkeys(re.findall(r"\w+", spoken)))
     return [word for word in words if word not in _FUNCTION_WORDS] or words
 
 

@@ -78,6 +78,7 @@ class _Arrangement:
         self.agents = {n for n in graph if graph.nodes[n].get("kind") == "agent"}
         self.home = blocks(graph, self.agents)
         self.columns, links = layers(graph, self.home)
+        self.layer = {i: n for n, column in enumerate(self.columns) for i in column}
         self.extents = {item: self._extent(item) for column in self.columns for item in column}
         self.y = level(self.columns, links, self.extents)
         self.x: list[float] = []
@@ -120,8 +121,7 @@ class _Arrangement:
             x += width + GAP_X
 
     def _layer(self, node: str) -> int:
-        block = self.home[node]
-        return next(i for i, column in enumerate(self.columns) if block in column)
+        return self.layer[self.home[node]]
 
     def _crossings(self) -> list[list[Edge]]:
         """For each band the edges that come into it from the band above."""

@@ -161,7 +161,7 @@ class Snapshot:
         pending = records.pending(self.tx, space.pk, few + 1)
         if len(pending) > few:
             return None
-        want = limit + 16
+        want = limit + limit // 4 + 4
         while want <= MOST_ASKED:
             found = self._keeper.query(collection, vector, want)
             if found is None:
