@@ -1,0 +1,101 @@
+"""The LangChain retriever: the host's own suite, and real use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnablePassthrough
+from langchain_tests.integration_tests import RetrieversIntegrationTests
+
+from memos_integrations import MemorySession, MemOS
+from memos_integrations.langchain import MemOSRetriever
+from memos_integrations.testing import WordEmbedder
+
+FACTS = ["Maya moved to Utrecht", "Maya is allergic to walnuts", "Jonas plays the trumpet"]
+
+
+class TestStandard(RetrieversIntegrationTests):
+    """langchain_tests, without an override of its own tests."""
+
+    @pytest.fixture(autouse=True)
+    def store(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        folder = tmp_path_factory.mktemp("standard") / "store"
+        with MemOS.open(folder, embedder=WordEmbedder()) as memory:
+            type(self).session = memory.session("maya")
+            type(self).session.add([*FACTS, "Odile swims on Thursdays"])
+            yield
+
+    session: MemorySession
+
+    @property
+    def retriever_constructor(self) -> type[MemOSRetriever]:
+        return MemOSRetriever
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, object]:
+        return {"session": self.session}
+
+    @property
+    def retriever_query_example(self) -> str:
+        return "what is Maya allergic to?"
+
+    @property
+    def num_results_arg_name(self) -> str:
+        return "limit"
+
+
+@pytest.fixture
+def retriever(alice: MemorySession) -> MemOSRetriever:
+    alice.add(FACTS, tags=["fact"], speaker="Maya", metadata={"page": 3})
+    return MemOSRetriever(session=alice, limit=2)
+
+
+def test_documents_say_where_they_come_from(
+    retriever: MemOSRetriever, alice: MemorySession
+) -> None:
+    document = retriever.invoke("walnuts")[0]
+    cube = alice.get(str(document.id))
+    assert document.page_content == cube.text == "Maya is allergic to walnuts"
+    assert document.metadata["version"] == 1
+    assert 0 < document.metadata["score"] <= 1
+    assert set(document.metadata["score_parts"]) == {"dense", "lexical"}
+    assert "words #1: walnuts" in document.metadata["why"]
+    assert document.metadata["speaker"] == "Maya"
+    assert document.metadata["metadata"] == {"page": 3}
+    assert document.metadata["created_at"] == "2026-01-01T12:00:00Z"
+    json.dumps(document.metadata)
+    Document.model_validate_json(document.model_dump_json())
+
+
+def test_limit_and_filters_per_call(retriever: MemOSRetriever) -> None:
+    assert len(retriever.invoke("Maya")) == 2
+    assert len(retriever.invoke("Maya", limit=1)) == 1
+    assert retriever.invoke("Maya", filters={"tags": "other"}) == []
+
+
+async def test_async_gives_the_same(retriever: MemOSRetriever) -> None:
+    now, later = retriever.invoke("trumpet"), await retriever.ainvoke("trumpet")
+    assert [d.id for d in now] == [d.id for d in later]
+    assert [d.id for d in (await retriever.abatch(["trumpet"]))[0]] == [d.id for d in now]
+
+
+def test_in_a_chain(retriever: MemOSRetriever) -> None:
+    prompt = ChatPromptTemplate.from_template("{memories}\n\n{question}")
+    model = FakeListChatModel(responses=["No walnuts."])
+
+    def lines(documents: list[Document]) -> str:
+        return "\n".join(d.page_content for d in documents)
+
+    chain = (
+        {"memories": retriever | lines, "question": RunnablePassthrough()}
+        | prompt
+        | model
+        | StrOutputParser()
+    )
+    assert chain.invoke("what must I not cook?") == "No walnuts."

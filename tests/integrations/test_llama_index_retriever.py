@@ -1,0 +1,68 @@
+"""The LlamaIndex retriever in the host's own machinery."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from llama_index.core.llms import MockLLM
+from llama_index.core.postprocessor import SimilarityPostprocessor
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import MetadataMode
+
+from memos_integrations import MemorySession
+from memos_integrations.langchain import MemOSRetriever as LangChainRetriever
+from memos_integrations.llama_index import MemOSRetriever
+
+FACTS = ["Maya moved to Utrecht", "Maya is allergic to walnuts", "Jonas plays the trumpet"]
+
+
+@pytest.fixture
+def retriever(alice: MemorySession) -> MemOSRetriever:
+    alice.add(FACTS, tags=["fact"], speaker="Maya")
+    return MemOSRetriever(alice, limit=2)
+
+
+def test_nodes_say_where_they_come_from(retriever: MemOSRetriever, alice: MemorySession) -> None:
+    found = retriever.retrieve("walnuts")[0]
+    cube = alice.get(found.node.node_id)
+    assert found.node.get_content() == cube.text == "Maya is allergic to walnuts"
+    assert found.score is not None
+    assert 0 < found.score <= 1
+    assert found.node.metadata["version"] == 1
+    assert "words #1: walnuts" in found.node.metadata["why"]
+    json.dumps(found.node.metadata)
+
+
+def test_models_are_shown_words_not_bookkeeping(retriever: MemOSRetriever) -> None:
+    shown = retriever.retrieve("walnuts")[0].node.get_content(metadata_mode=MetadataMode.LLM)
+    assert "speaker: Maya" in shown
+    assert "score" not in shown
+
+
+async def test_async_gives_the_same(retriever: MemOSRetriever) -> None:
+    now, later = retriever.retrieve("trumpet"), await retriever.aretrieve("trumpet")
+    assert [n.node.node_id for n in now] == [n.node.node_id for n in later]
+
+
+def test_filters(alice: MemorySession, retriever: MemOSRetriever) -> None:
+    assert MemOSRetriever(alice, filters={"tags": "other"}).retrieve("Maya") == []
+
+
+def test_in_a_query_engine(retriever: MemOSRetriever) -> None:
+    engine = RetrieverQueryEngine.from_args(
+        retriever,
+        llm=MockLLM(),
+        node_postprocessors=[SimilarityPostprocessor(similarity_cutoff=0.9)],
+    )
+    answer = engine.query("walnuts")
+    assert [n.node.get_content() for n in answer.source_nodes] == ["Maya is allergic to walnuts"]
+    assert "Maya is allergic to walnuts" in str(answer)
+
+
+def test_both_frameworks_recall_the_same(retriever: MemOSRetriever, alice: MemorySession) -> None:
+    documents = LangChainRetriever(session=alice, limit=2).invoke("Maya allergic")
+    nodes = retriever.retrieve("Maya allergic")
+    assert [d.id for d in documents] == [n.node.node_id for n in nodes]
+    same = [n.node.metadata | {"score": n.score} for n in nodes]
+    assert [d.metadata for d in documents] == same
