@@ -3,8 +3,9 @@
 ``python benchmarks/engine.py --sizes 1000,10000,100000``. Each size runs in a process of its
 own. Vectors are synthetic and precomputed: 384 dimensions, 500 seeded cluster centres plus
 noise (0.6 of the centres' spread), so that neighbours exist and no model's speed is measured.
-Texts are 12 words drawn from 5,000 by Zipf's law. Queries are vectors near stored ones; ours
-and Chroma's are asked in turn, so that the machine's drift meets both.
+Texts are 12 content words drawn from 20,000 by the Zipf-Mandelbrot law (the commonest stands in
+about one memory in nine), questions five of a stored memory's words. Queries are vectors near
+stored ones; ours and Chroma's are asked in turn, so that the machine's drift meets both.
 
 Columns: memories added a second, each batch acknowledged as durable (ours: records, words,
 vectors, provenance in SQLite with ``synchronous=FULL``; Chroma: ``add`` to a persistent
@@ -61,7 +62,8 @@ def make(count: int) -> tuple[Vectors, list[str], Vectors]:
     centres = draw.standard_normal((500, DIMENSION), dtype=np.float32)
     noise = draw.standard_normal((count, DIMENSION), dtype=np.float32)
     vectors = unit(centres[draw.integers(0, 500, count)] + 0.6 * noise)
-    words = draw.zipf(1.3, (count, 12)) % 5_000
+    shares = 1 / (np.arange(20_000) + 20) ** 1.1
+    words = draw.choice(20_000, (count, 12), p=shares / shares.sum())
     texts = [" ".join(f"w{w}" for w in row) + f" {i}" for i, row in enumerate(words)]
     near = draw.standard_normal((QUERIES, DIMENSION), dtype=np.float32)
     queries = unit(vectors[draw.integers(0, count, QUERIES)] + 0.015 * near)
@@ -199,30 +201,32 @@ def timings(
 def churn(count: int) -> dict[str, float]:
     """Recall@10 against the exact answer after deleting half and updating a third of the rest."""
     vectors, texts, queries = make(count)
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as scratch:
-        with MemOS.open(Path(scratch) / "ours", embedder=TableEmbedder(vectors)) as memory:
-            session = memory.session("large")
-            cubes = [c for s in range(0, count, BATCH) for c in session.add(texts[s : s + BATCH])]
-            memory.vault.wait_for_index(600)
-            rows = {cube.id: i for i, cube in enumerate(cubes)}
-            started = time.perf_counter()
-            for cube in cubes[::2]:
-                session.delete(cube.id)
-                del rows[cube.id]
-            for cube in cubes[1::6]:
-                rows[cube.id] = (rows[cube.id] * 31 + 17) % count
-                session.update(cube.id, f"changed {rows[cube.id]}")
-            changed = time.perf_counter() - started
-            memory.vault.wait_for_index(600)
-            ids, live = list(rows), vectors[list(rows.values())]
-            shares = []
-            with memory.vault.snapshot(("large",)) as view:
-                for query in queries:
-                    found = view.nearest(query, 10)
-                    names = {cube.id for cube in view.load([pk for pk, _ in found]).values()}
-                    floor = np.sort(live @ query)[-10] - 1e-5
-                    best = {ids[i] for i in np.flatnonzero(live @ query >= floor)}
-                    shares.append(len(names & best) / 10)
+    with (
+        tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as scratch,
+        MemOS.open(Path(scratch) / "ours", embedder=TableEmbedder(vectors)) as memory,
+    ):
+        session = memory.session("large")
+        cubes = [c for s in range(0, count, BATCH) for c in session.add(texts[s : s + BATCH])]
+        memory.vault.wait_for_index(600)
+        rows = {cube.id: i for i, cube in enumerate(cubes)}
+        started = time.perf_counter()
+        for cube in cubes[::2]:
+            session.delete(cube.id)
+            del rows[cube.id]
+        for cube in cubes[1::6]:
+            rows[cube.id] = (rows[cube.id] * 31 + 17) % count
+            session.update(cube.id, f"changed {rows[cube.id]}")
+        changed = time.perf_counter() - started
+        memory.vault.wait_for_index(600)
+        ids, live = list(rows), vectors[list(rows.values())]
+        shares = []
+        with memory.vault.snapshot(("large",)) as view:
+            for query in queries:
+                found = view.nearest(query, 10)
+                names = {cube.id for cube in view.load([pk for pk, _ in found]).values()}
+                floor = np.sort(live @ query)[-10] - 1e-5
+                best = {ids[i] for i in np.flatnonzero(live @ query >= floor)}
+                shares.append(len(names & best) / 10)
     return {
         "memories": count,
         "recall@10": float(np.mean(shares)),

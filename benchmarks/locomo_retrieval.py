@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from _report import save, show
 
-from memos_integrations import MemOS, MemorySession, SearchPolicy
+from memos_integrations import MemorySession, MemOS, SearchPolicy
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.minilm import MiniLMEmbedder
 from memos_integrations.protocols import Vectors
@@ -194,19 +194,21 @@ def run(conversations: list[Conversation]) -> dict[str, Any]:
     embedder = RememberingEmbedder(MiniLMEmbedder())
     by_row: dict[str, dict[str, list[Figures]]] = defaultdict(lambda: defaultdict(list))
     milliseconds: dict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder:
-        with MemOS.open(Path(folder) / "store", embedder=embedder) as memory:
-            for conversation in conversations:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        MemOS.open(Path(folder) / "store", embedder=embedder) as memory,
+    ):
+        for conversation in conversations:
+            for question in conversation.questions:
+                embedder.embed_query(question.text)  # so that timings are of the search
+            for row, search in searches(conversation, memory, embedder):
                 for question in conversation.questions:
-                    embedder.embed_query(question.text)  # so that timings are of the search
-                for row, search in searches(conversation, memory, embedder):
-                    for question in conversation.questions:
-                        started = time.perf_counter()
-                        found = search(question.text, max(KS))
-                        milliseconds[row].append((time.perf_counter() - started) * 1_000)
-                        figures = score(found, question.evidence)
-                        by_row[row]["all"].append(figures)
-                        by_row[row][CATEGORIES[question.category]].append(figures)
+                    started = time.perf_counter()
+                    found = search(question.text, max(KS))
+                    milliseconds[row].append((time.perf_counter() - started) * 1_000)
+                    figures = score(found, question.evidence)
+                    by_row[row]["all"].append(figures)
+                    by_row[row][CATEGORIES[question.category]].append(figures)
     return {
         row: {
             "milliseconds_median": float(np.median(milliseconds[row])),

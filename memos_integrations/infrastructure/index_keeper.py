@@ -164,7 +164,7 @@ class IndexKeeper:
         with self._starting:
             self._stopping = True
         self._wake.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(seconds)
             if self._thread.is_alive():
                 log.warning(

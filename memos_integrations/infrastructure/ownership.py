@@ -27,10 +27,7 @@ class Ownership:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise StoreLockedError(
-                f"{folder} is in use by {self._owner()}: one process owns a folder at a time. "
-                "Close it there, or share one MemOS object between the threads of that process"
-            ) from None
+            raise StoreLockedError(f"{folder} is in use by {self._owner()}") from None
         self._pid = os.getpid()
         note = {
             "pid": self._pid,
@@ -45,13 +42,21 @@ class Ownership:
     def _owner(self) -> str:
         try:
             note = json.loads(self._note.read_text())
-            return f"process {note['pid']} on {note['host']} since {note['since']}"
+            if (note["pid"], note["host"]) == (os.getpid(), socket.gethostname()):
+                return "this process: use the MemOS object that is open, or close() it first"
+            owner = f"process {note['pid']} on {note['host']} since {note['since']}"
         except (OSError, ValueError, KeyError, TypeError):
-            return "another process"
+            owner = "another process"
+        return f"{owner}: one process owns a folder at a time. Close it there first"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process is the owner, and not a fork of it."""
+        return os.getpid() == self._pid
 
     def check(self) -> None:
         """Raise :class:`StoreLockedError` in a process that was forked from the owner."""
-        if os.getpid() != self._pid:
+        if not self.is_here:
             raise StoreLockedError(
                 f"this store was opened by process {self._pid}, and this is its "
                 f"fork {os.getpid()}: "
@@ -59,6 +64,8 @@ class Ownership:
             )
 
     def release(self) -> None:
-        """Give the folder up."""
+        """Give the folder up; does nothing in a fork, whose parent still owns it."""
+        if not self.is_here:
+            return
         self._note.unlink(missing_ok=True)
         self._lock.release()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,8 @@ from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import ChromaIndex
 from memos_integrations.protocols import Clock, EmbedderFingerprint, VectorIndex, Vectors
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -67,6 +71,8 @@ class MemVault:
         self.blobs = FsspecBlobs(str(self.folder / "blobs"))
         self.usage = UsageCounters()
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
+        parts = (self.usage, self._keeper, self._database, self._owner)
+        self._closing = weakref.finalize(self, _close, *parts)
         if self._has_index():
             self._keeper.notify()
 
@@ -109,12 +115,12 @@ class MemVault:
             )
 
     def close(self) -> None:
-        """Write the counters, seal the index, close the database, free the folder."""
-        with contextlib.suppress(MemOSError):  # counters may be lost, closing must go on
-            self._database.write(self.usage.flush)
-        self._keeper.close()
-        self._database.close()
-        self._owner.release()
+        """Write the counters, seal the index, close the database, free the folder.
+
+        Closing twice does nothing. A vault that is dropped, or open when the process ends, is
+        closed then.
+        """
+        self._closing()
 
     # Writing ------------------------------------------------------------------------------
 
@@ -225,8 +231,12 @@ class MemVault:
 
     def record_uses(self, cube_pks: Sequence[int]) -> None:
         """Count a recall of each; written with the next commit, or when there are many."""
-        if self.usage.record(cube_pks, self._clock.now()):
+        if not self.usage.record(cube_pks, self._clock.now()):
+            return
+        try:
             self._database.write(self.usage.flush)
+        except MemOSError as error:  # a search does not fail because its count cannot be written
+            log.warning("counters of use are kept in memory: %s", error)
 
     # Reading ------------------------------------------------------------------------------
 
@@ -329,6 +339,16 @@ def fingerprint_json(fingerprint: EmbedderFingerprint) -> str:
             "dimension": fingerprint.dimension,
         }
     )
+
+
+def _close(usage: UsageCounters, keeper: IndexKeeper, database: Database, owner: Ownership) -> None:
+    if not owner.is_here:
+        return  # a fork ends; its parent still uses the store
+    with contextlib.suppress(MemOSError):  # counters may be lost, closing must go on
+        database.write(usage.flush)
+    keeper.close()
+    database.close()
+    owner.release()
 
 
 def _present(tx: sa.Connection, path: Namespace, cube_id: str) -> tuple[NamespaceRow, Head]:

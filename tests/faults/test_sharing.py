@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from memos_integrations import IndexPolicy, MemOS
 from memos_integrations.errors import StoreClosedError, StoreLockedError
+from memos_integrations.testing import WordEmbedder
 
 THREADS, ROUNDS = 8, 25
 
@@ -105,7 +107,7 @@ def test_a_second_process_is_told_who_owns_the_folder(memory: MemOS) -> None:
 
 
 def test_opened_twice_in_one_process(memory: MemOS, open_store: object) -> None:
-    with pytest.raises(StoreLockedError, match="one process owns"):
+    with pytest.raises(StoreLockedError, match="this process: use the MemOS object"):
         open_store()  # type: ignore[operator]
 
 
@@ -180,3 +182,27 @@ def test_a_failing_unit_takes_nothing_with_it(folder: Path, memory: MemOS) -> No
         keys = set(tx.exec_driver_sql("SELECT key FROM settings").scalars())
     assert {"a", "c"} <= keys
     assert "b" not in keys
+
+
+def test_a_store_that_is_dropped_is_closed(folder: Path) -> None:
+    """Without close(): dropping the last reference, or ending the process, closes in order."""
+    policy = IndexPolicy(exact_below=10, check_every=0.1)
+    memory = MemOS.open(folder, embedder=WordEmbedder(), index_policy=policy)
+    memory.session("alice").add([f"memory number {i}" for i in range(20)])
+    assert memory.vault.wait_for_index(60)
+    del memory
+    gc.collect()
+    script = (
+        "import sys\n"
+        "from memos_integrations import MemOS\n"
+        "from memos_integrations.testing import WordEmbedder\n"
+        "memory = MemOS.open(sys.argv[1], embedder=WordEmbedder())\n"
+        "assert memory.vault.wait_for_index(60)\n"
+        "print(memory.session('alice').count(), memory.vault.index_trouble)\n"
+    )
+    for _ in range(2):
+        assert list((folder / "index").rglob("seal.json")), "the index was not closed in order"
+        ran = subprocess.run(
+            [sys.executable, "-c", script, str(folder)], capture_output=True, text=True
+        )
+        assert ran.stdout.strip() == "20", ran.stderr
