@@ -206,7 +206,7 @@ def _activity(graph: nx.DiGraph[str], node: str, relation: str) -> dict[str, Any
 
 
 def _draw(graph: nx.DiGraph[str], picture: Path) -> Path:
-    from memos_integrations.infrastructure.pictures import draw_lineage
+    from memos_integrations.infrastructure.pictures.lineage import draw_lineage
 
     try:
         return draw_lineage(graph, picture)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_integrations.demo.script import SETTLED, SETTLED_TIME, Question
-from memos_integrations.infrastructure.pictures import draw_lineage
+from memos_integrations.infrastructure.pictures.lineage import draw_lineage
 from memos_integrations.langchain import MemOSRetriever as LangChainRetriever
 from memos_integrations.llama_index import MemOSRetriever as LlamaIndexRetriever
 from memos_integrations.session import MemorySession

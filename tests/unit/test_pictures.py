@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_integrations.errors import InvalidInputError
-from memos_integrations.infrastructure.picture_drawing import Drawing
-from memos_integrations.infrastructure.picture_layout import Box
-from memos_integrations.infrastructure.picture_words import Fonts
-from memos_integrations.infrastructure.pictures import draw_lineage
+from memos_integrations.infrastructure.pictures.drawing import Drawing
+from memos_integrations.infrastructure.pictures.layout import Box
+from memos_integrations.infrastructure.pictures.lineage import draw_lineage
+from memos_integrations.infrastructure.pictures.words import Fonts
 
 START = datetime(2026, 9, 6, 18, 2, tzinfo=UTC)
 Graph = nx.DiGraph
@@ -232,7 +232,7 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path: Path) -> No
         "import sys; sys.modules['matplotlib'] = None\n"
         "import networkx as nx\n"
         "from memos_integrations.errors import MissingExtraError\n"
-        "from memos_integrations.infrastructure.pictures import draw_lineage\n"
+        "from memos_integrations.infrastructure.pictures.lineage import draw_lineage\n"
         "graph = nx.DiGraph(); graph.add_node('a@1', kind='entity')\n"
         "try: draw_lineage(graph, sys.argv[1])\n"
         "except MissingExtraError as error: print(error)\n"

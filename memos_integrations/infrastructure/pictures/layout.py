@@ -14,7 +14,7 @@ from typing import Literal
 
 import networkx as nx
 
-from memos_integrations.infrastructure.picture_layers import (
+from memos_integrations.infrastructure.pictures.layers import (
     LABEL_HEIGHT,
     LABEL_WIDTH,
     Block,

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Way
 
-from memos_integrations.infrastructure.picture_layers import Edge, is_ending, relation
-from memos_integrations.infrastructure.picture_layout import Box, Point, Stroke, arrange
-from memos_integrations.infrastructure.picture_words import Fonts
+from memos_integrations.infrastructure.pictures.layers import Edge, is_ending, relation
+from memos_integrations.infrastructure.pictures.layout import Box, Point, Stroke, arrange
+from memos_integrations.infrastructure.pictures.words import Fonts
 
 _MARGIN, _LEGEND = 0.35, 0.5
 _TEXT_WIDTH, _MOST_LINES, _LINE = 2.45, 5, 0.175

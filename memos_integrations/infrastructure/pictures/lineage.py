@@ -33,7 +33,7 @@ def draw_lineage(graph: nx.DiGraph[str], path: str | os.PathLike[str]) -> Path:
         raise InvalidInputError("the lineage is empty: there is nothing to draw")
     try:
         # Loaded when first needed: matplotlib takes half a second, and is an extra.
-        from memos_integrations.infrastructure.picture_drawing import Drawing
+        from memos_integrations.infrastructure.pictures.drawing import Drawing
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "matplotlib":
             raise
