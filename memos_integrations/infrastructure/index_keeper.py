@@ -22,7 +22,8 @@ from memos_integrations.errors import MemOSError
 from memos_integrations.infrastructure import crashpoints, seal
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
-from memos_integrations.infrastructure.index_probe import IndexDamaged, audit, probe
+from memos_integrations.infrastructure.index_files import IndexDamaged, IndexFiles
+from memos_integrations.infrastructure.index_probe import audit, probe
 from memos_integrations.infrastructure.records import queue_everything
 from memos_integrations.infrastructure.schema import (
     activities,
@@ -75,7 +76,7 @@ class IndexKeeper:
         self._workers = DeadlineWorkers("memos-index-call")
         self._index: VectorIndex | None = None
         self._path: Path | None = None
-        self._sizes: dict[Path, int] = {}
+        self._files = IndexFiles()
         self._state = "idle"
         self._trouble = ""
         self._last_write = 0.0
@@ -216,7 +217,7 @@ class IndexKeeper:
             self._adopt()
         if self._state == "rebuilding":
             self._rebuild()
-        self._look_at_files()
+        self._files.check()
         started = time.monotonic()
         while not self._stopping and self._state == "ready" and self._drain():
             with self._caught_up:
@@ -292,7 +293,7 @@ class IndexKeeper:
     def _open(self, path: Path) -> None:
         self._index = self._workers.call(self._policy.write_seconds, self._opener, path)
         self._path = path
-        self._sizes = {}
+        self._files = IndexFiles()
         self._state = "ready"
 
     def _current(self) -> Path | None:
@@ -346,7 +347,7 @@ class IndexKeeper:
             lambda tx: tx.execute(sa.delete(outbox).where(outbox.c.seq <= last)) and None
         )
         crashpoints.reach("index-batch-recorded")
-        self._remember_sizes()
+        self._files.remember(self._path)
         return True
 
     def _apply(self, collection: str, keys: set[int], vectors: dict[int, bytes]) -> None:
@@ -395,56 +396,14 @@ class IndexKeeper:
             except Exception as error:  # noqa: BLE001 - it is thrown away, however it ends
                 log.debug("closing a damaged index: %r", error)
 
-    # Watching ------------------------------------------------------------------------------
-
-    def _remember_sizes(self) -> None:
-        if self._path is not None and self._path.is_dir():
-            self._sizes = {
-                path: _least_size(path) for path in self._path.rglob("*") if _lasting(path)
-            }
-
-    def _look_at_files(self) -> None:
-        """Files of an open index do not vanish, shrink or lose their header."""
-        if self._wrong_file() is None:
-            return
-        time.sleep(0.2)  # a file may be in the middle of being replaced
-        wrong = self._wrong_file()
-        if wrong is not None:
-            raise IndexDamaged(wrong)
-
-    def _wrong_file(self) -> str | None:
-        for path, size in self._sizes.items():
-            try:
-                with path.open("rb") as file:
-                    start = file.read(15)
-                now = path.stat().st_size
-            except OSError:
-                return f"{path.name} is gone"
-            if now < size:
-                return f"{path.name} shrank from {size:,} to {now:,} bytes"
-            if path.suffix == ".sqlite3" and start != b"SQLite format 3":
-                return f"{path.name} lost its header"
-        return None
-
     def _close_and_seal(self, seconds: float) -> None:
         index, path = self._index, self._path
         assert index is not None and path is not None
         self._index = None
         try:
-            self._look_at_files()
+            self._files.check()
             self._workers.call(seconds, index.close)
             seal.write(path, self._watermark())
             crashpoints.reach("index-sealed")
         except (IndexDamaged, DeadlineExceeded, OSError, MemOSError) as error:
             log.warning("vector index not sealed (%r): it is checked at next use", error)
-
-
-def _lasting(path: Path) -> bool:
-    """Files that stay while the index is open."""
-    return path.suffix in (".sqlite3", ".bin", ".pickle") and path.is_file()
-
-
-def _least_size(path: Path) -> int:
-    """What the file never falls under: most only grow, the table of ids may shrink."""
-    size = path.stat().st_size
-    return min(size, 1) if path.suffix == ".pickle" else size

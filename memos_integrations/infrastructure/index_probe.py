@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from memos_integrations.infrastructure.index_files import IndexDamaged
 from memos_integrations.infrastructure.vectors import ChromaIndex, decode
 from memos_integrations.protocols import VectorIndex, Vectors
 
@@ -31,10 +32,6 @@ SAMPLE = 1_000
 OPENS_WITHIN = 8.0
 """Seconds in which the child must have opened the index."""
 ENDS_WITHIN = 300.0
-
-
-class IndexDamaged(Exception):
-    """The index cannot be trusted. Internal: leads to a rebuild, never to a user."""
 
 
 def probe(path: Path, database: Path, stopping: Callable[[], bool]) -> dict[str, Any]:
