@@ -10,7 +10,8 @@ stored ones; ours and Chroma's are asked in turn, so that the machine's drift me
 Columns: memories added a second, each batch acknowledged as durable (ours: records, words,
 vectors, provenance in SQLite with ``synchronous=FULL``; Chroma: ``add`` to a persistent
 collection); seconds until the index has caught up; p50 and p95 in milliseconds of the dense part
-(query vector given, checked in SQL) and of the whole search; resident memory; disk.
+(query vector given, checked in SQL) and of the whole search, after a warm-up of each; resident
+memory; disk.
 """
 
 from __future__ import annotations
@@ -77,12 +78,22 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def in_turn(calls: dict[str, Callable[[int], object]], count: int) -> dict[str, dict[str, float]]:
-    """p50 and p95 in milliseconds of each call, asked one after another."""
+    """p50 and p95 in milliseconds of each call, asked one after another.
+
+    The order rotates, and no call gets a query that another has just asked: who comes second
+    would find its part of memory in the processor's cache.
+    """
+    for call in calls.values():
+        for i in range(count // 3):
+            call(i)  # warm-up: files into the page cache, graphs into memory
     took: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
     for i in range(count):
-        for name, call in calls.items():
+        for turn in range(len(names)):
+            name = names[(i + turn) % len(names)]
+            call, query = calls[name], (i + names.index(name) * 71) % count
             started = time.perf_counter()
-            call(i)
+            call(query)
             took[name].append((time.perf_counter() - started) * 1_000)
     return {
         name: {"p50": float(np.percentile(t, 50)), "p95": float(np.percentile(t, 95))}
