@@ -32,6 +32,7 @@ format: .venv/installed
 # DATA=path/to/locomo10.json adds the recall benchmark on real conversations.
 bench: .venv/installed
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/recovery.py
 	$(if $(DATA),$(BIN)/python benchmarks/locomo_retrieval.py --data $(DATA))
 
 soak: .venv/installed
