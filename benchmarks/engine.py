@@ -191,10 +191,11 @@ def timings(
         "Chroma": lambda i: collection.query(
             query_embeddings=[queries[i]], n_results=10, include=["distances"]
         ),
-        "numpy scan": numpy_scan,
-        "ours, whole search": lambda i: large.search(asked[i], limit=10),
     }
     found = in_turn(calls, QUERIES)
+    # Apart: what these two read would push the others' memory out of the processor's cache.
+    found |= in_turn({"numpy scan": numpy_scan}, QUERIES)
+    found |= in_turn({"ours, whole search": lambda i: large.search(asked[i], limit=10)}, QUERIES)
     if small.count():
         filtered: dict[str, Callable[[int], object]] = {
             "ours, namespace of 1,000": lambda i: memory.vault.nearest(("small",), queries[i], 10),

@@ -10,9 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -21,41 +19,47 @@ class DeadlineExceeded(Exception):
     """The call did not come back in time. Internal: callers turn it into a fallback."""
 
 
+class _Job(NamedTuple):
+    function: Callable[..., Any]
+    arguments: tuple[object, ...]
+    answer: queue.SimpleQueue[tuple[Any, BaseException | None]]
+
+
 class DeadlineWorkers:
     """A few reusable daemon threads."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._idle: queue.SimpleQueue[queue.SimpleQueue[Any]] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[queue.SimpleQueue[_Job | None]] = queue.SimpleQueue()
 
-    def call(self, seconds: float, function: Callable[..., T], *args: object) -> T:
-        """Return ``function(*args)``; raise what it raises, or :class:`DeadlineExceeded`."""
+    def call(self, seconds: float, function: Callable[..., T], *arguments: object) -> T:
+        """Return ``function(*arguments)``; raise what it raises, or :class:`DeadlineExceeded`."""
         try:
             inbox = self._idle.get_nowait()
         except queue.Empty:
             inbox = queue.SimpleQueue()
             threading.Thread(target=self._work, args=(inbox,), name=self._name, daemon=True).start()
-        future: Future[T] = Future()
-        inbox.put((future, function, args))
+        # Queues written in C: a Future would take longer than a quick call does.
+        job = _Job(function, arguments, queue.SimpleQueue())
+        inbox.put(job)
         try:
-            return future.result(seconds)
-        except FutureTimeout:
-            if future.done():
-                raise  # the function itself raised a TimeoutError
+            result, error = job.answer.get(timeout=seconds)
+        except queue.Empty:
             raise DeadlineExceeded(f"no answer within {seconds:g} s") from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
 
-    def _work(self, inbox: queue.SimpleQueue[Any]) -> None:
+    def _work(self, inbox: queue.SimpleQueue[_Job | None]) -> None:
         while (job := inbox.get()) is not None:
-            future, function, args = job
+            result, error = None, None
             try:
-                result = function(*args)
-            except BaseException as error:  # noqa: BLE001 - raised again in the caller
-                self._idle.put(inbox)
-                future.set_exception(error)
-            else:
-                self._idle.put(inbox)
-                future.set_result(result)
-            del future, function, args, job
+                result = job.function(*job.arguments)
+            except BaseException as raised:  # noqa: BLE001 - raised again in the caller
+                error = raised
+            self._idle.put(inbox)
+            job.answer.put((result, error))
+            del job, result, error
 
     def stop(self) -> None:
         """End the idle workers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from random import randrange
 
 import networkx as nx
 import sqlalchemy as sa
@@ -193,9 +194,16 @@ class Snapshot:
         return sorted(merged, key=lambda pair: (-pair[1], pair[0]))
 
     def _is_true(self, ranked: Sequence[tuple[int, float]], vector: Vectors) -> bool:
-        """Whether the index's scores are those of the vectors stored in this snapshot."""
-        stored = self.vectors([pk for pk, _ in ranked])
-        for pk, score in ranked:
+        """Whether the index's scores are those of the stored vectors, by sample.
+
+        The best hit and one of the others are compared each time. An index that went wrong as a
+        whole is seen at once, a single wrong entry the sooner the more often it comes back.
+        """
+        if not ranked:
+            return True
+        sample = [ranked[0], ranked[randrange(len(ranked))]]
+        stored = self.vectors([pk for pk, _ in sample])
+        for pk, score in sample:
             if pk not in stored or abs(float(stored[pk] @ vector) - score) > TOLERANCE:
                 self._keeper.doubt(pk, vector, score)
                 return False
