@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from memos_integrations.errors import StoreLockedError
+from memos_integrations.errors import StoreLockedError, StoreNotWritableError
 
 
 class Ownership:
@@ -28,6 +28,10 @@ class Ownership:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise StoreLockedError(f"{folder} is in use by {self._owner()}") from None
+        except OSError as error:
+            raise StoreNotWritableError(
+                f"{folder} cannot be locked by user {os.geteuid()}: {error.strerror or error}"
+            ) from error
         self._pid = os.getpid()
         note = {
             "pid": self._pid,
