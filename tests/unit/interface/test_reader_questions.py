@@ -40,6 +40,7 @@ def test_the_first_time_counts() -> None:
         ("Caroline went where?", ("Caroline",)),
         ("Where did Caroline's sister go?", ("Caroline",)),
         ("Is Rex Ann’s dog, or is Rex Bob's?", ("Rex Ann", "Rex Bob")),
+        ("What is Maya's cat called, and MAYA’S van?", ("Maya", "MAYA")),
         ("Did Ann and Bob meet? Did Ann leave?", ("Ann", "Bob")),
         ("Was \"The Gift\" in 'project x'?", ("The Gift", "project x")),
         ("Is “Summer Sounds” by «ABBA»?", ("Summer Sounds", "ABBA")),
@@ -54,6 +55,27 @@ def test_the_first_time_counts() -> None:
 )  # fmt: skip
 def test_names(question: str, names: tuple[str, ...]) -> None:
     assert MemReader().ask(question, now=NOW).entities == names
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [
+        ("What did I do in June?", "2022-06-01"),
+        ("Who was it on 20 May?", "2022-05-20"),
+        ("Tea on the 11th?", "2023-04-11"),
+        ("Which tea on Thursday?", "2023-05-04"),
+        ("What will I do in June?", "2023-06-01"),
+        ("When is my flight on 20 May?", "2023-05-20"),
+        ("What happens in two weeks?", "2023-05-24"),
+        ("Why on Friday 26 May?", "2023-05-26"),
+    ],
+)
+def test_a_date_without_a_year_is_the_latest_unless_the_words_look_ahead(
+    question: str, first: str
+) -> None:
+    window = MemReader().ask(question, now=NOW).window
+    assert window is not None and window.start is not None
+    assert window.start.date().isoformat() == first
 
 
 @pytest.mark.parametrize("question", ["", " \n", "a\x00b", "\ud800", None, 7, "a" * 1_048_577])
