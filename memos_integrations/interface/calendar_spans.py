@@ -7,7 +7,9 @@ August, winter begins in December of the year that names it.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from calendar import monthrange
+from collections.abc import Iterable, Iterator
+from datetime import MAXYEAR, MINYEAR, date, timedelta
 
 from dateutil.relativedelta import relativedelta
 
@@ -110,30 +112,53 @@ def relative(name: str, day: date, count: int) -> Span:
     if count > 0:
         return [span for span in spans if span[0] > day][count - 1]
     if name in WEEKDAYS:
-        return nearest(name, day, forward=True)
+        return nearest(name, day, 1)
     around = [span for span in spans if span[0] <= day < span[1]]
     return around[0] if around else named_in_year(name, day.year)
 
 
-def nearest(name: str, day: date, *, forward: bool) -> Span:
-    """The latest ``name`` that began by ``day``; with ``forward`` the first that is not over."""
+def nearest(name: str, day: date, way: int) -> Span:
+    """The ``name`` closest to ``day``, on the side that ``way`` says.
+
+    -1: the latest that began by ``day``; 1: the first that is not over; 0: of either side.
+    """
     spans = _occurrences(name, day, 1)
-    if forward:
+    if way > 0:
         return next(span for span in spans if span[1] > day)
-    return next(span for span in reversed(spans) if span[0] <= day)
+    if way < 0:
+        return next(span for span in reversed(spans) if span[0] <= day)
+    return min(spans, key=lambda span: max(span[0] - day, day - span[1] + timedelta(days=1)))
 
 
-def nearest_date(month: int, number: int, day: date, *, forward: bool) -> Span:
-    """The latest such day of the year by ``day``; with ``forward`` the first from ``day`` on."""
-    step = 1 if forward else -1
-    for year in range(day.year - step, day.year + 9 * step, step):
-        try:
-            found = day_of(year, month, number)
-        except ValueError:  # 29 February, in most years
-            continue
-        if found[0] >= day if forward else found[0] <= day:
-            return found
-    raise ValueError(f"no day {number} in month {month}")
+def nearest_date(month: int, number: int, day: date, way: int, weekday: int | None = None) -> Span:
+    """Such a day of a year, closest to ``day``: -1 by then, 1 from then on, 0 of either side.
+
+    ``weekday`` (0 is Monday) chooses the year where one fits, whatever ``way`` says.
+    """
+    months = ((day.year + step, month) for step in range(-9, 10))
+    return _closest(_numbered(months, number), day, way, weekday)
+
+
+def nearest_number(number: int, day: date, way: int, weekday: int | None = None) -> Span:
+    """The day ``number`` of a month, chosen as in :func:`nearest_date`."""
+    months = (divmod(day.year * 12 + day.month - 1 + step, 12) for step in range(-14, 15))
+    return _closest(_numbered(((y, m + 1) for y, m in months), number), day, way, weekday)
+
+
+def _numbered(months: Iterable[tuple[int, int]], number: int) -> Iterator[date]:
+    for year, month in months:
+        if MINYEAR <= year <= MAXYEAR and 1 <= number <= monthrange(year, month)[1]:
+            yield date(year, month, number)
+
+
+def _closest(dates: Iterable[date], day: date, way: int, weekday: int | None) -> Span:
+    found = list(dates)
+    fitting = [one for one in found if one.weekday() == weekday]
+    first = min(
+        fitting or [one for one in found if (one - day).days * way >= 0],
+        key=lambda one: abs(one - day),
+    )
+    return first, first + timedelta(days=1)
 
 
 def _week_in(span: Span, which: str) -> Span:

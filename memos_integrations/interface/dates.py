@@ -14,8 +14,11 @@ this Friday, next Friday              12 May (first from the day on); 19 May (ne
 this May, next May, next summer       May 2023; May 2024; June to August 2023
 the week before last                  24-30 April
 the last two weeks, past few months   up to the end of 10 May, counted back from it
-on Friday, in May, on 7 May           the latest that began by 10 May; the first that is not over
-                                      where the sentence looks ahead (will, going to, plan to ...)
+on Friday, in May, 7 May, on the 7th  as the tense around them says (below), else the nearest
+over the summer, at the weekend       the same, else the latest that began by 10 May
+Friday 5 May, Tue 3 Nov               that date in the nearest year in which the weekday fits
+in two weeks, within 3 days           24 May; 13 May (not where the tense is past)
+in a month, in two years              June 2023; 2025
 7 May 2023, May 7th, 2023-05-07       that day
 May 2023, summer of 2021, in 2022     that month, season, year; the 90s, the 1990s: the decade
 early, mid, late May; end of 2022     thirds of it; first half of, second week of: that part
@@ -23,8 +26,14 @@ the week before 7 May 2023            the unit (or weekday) before or after that
 since ...                             from its start to the end of the reference day
 ====================================  ======================================================
 
+A date without a year lies ahead where its clause, else its sentence, has "will", "going to",
+"plan to" or the like, or "for" before the date; else behind where there is a past tense, "ago" or
+"since"; else ahead where it speaks as of plans: "flight", "booked", "due", "back on", "I'm
+leaving", "ends", "by" before the date. Without such words it is the nearest to the reference; in
+a question put to memory, the latest.
+
 Days are days in UTC. Numeric dates such as 7/5 are ambiguous and left alone, as are repeated
-ones ("on Fridays", "every Friday") and durations ("for two years", "in two weeks").
+ones ("on Fridays", "on Friday mornings") and durations ("for two years", "in two weeks of rain").
 """
 
 from __future__ import annotations
@@ -46,7 +55,7 @@ _TRIGGER_WORDS = (
     " mondays tuesdays wednesdays thursdays fridays saturdays sundays"
     " jan january feb february mar march apr april may jun june jul july aug august"
     " sep sept september oct october nov november dec december"
-    " 00s 10s 20s 30s 40s 50s 60s 70s 80s 90s"
+    " 00s 10s 20s 30s 40s 50s 60s 70s 80s 90s st nd rd th"
 )
 _TRIGGERS = frozenset(_TRIGGER_WORDS.split()) | {str(year) for year in range(1900, 2100)}
 _TOKEN = re.compile(r"[a-z]+|\d{4}|\d0s")
@@ -58,17 +67,19 @@ def find_times(text: str, reference: datetime | None) -> list[TimePhrase]:
     ``reference`` (aware) is when the text was said. Without one, only phrases that carry their
     own year are resolved. Phrases that mean no possible date are left out.
     """
-    return [(_words(found), window) for found, window in scan_times(text, reference)]
+    return [
+        (" ".join(found.group().split()), window) for found, window in scan_times(text, reference)
+    ]
 
 
-def first_time(text: str, reference: datetime | None) -> TimePhrase | None:
-    """The first of :func:`find_times`, or ``None``; it reads no further than needed."""
-    first = next(scan_times(text, reference), None)
-    return (_words(first[0]), first[1]) if first else None
+def scan_times(
+    text: str, reference: datetime | None, *, lean: int = 0
+) -> Iterator[tuple[re.Match[str], TimeWindow]]:
+    """The phrases of :func:`find_times` one by one, each as its match in ``text``.
 
-
-def scan_times(text: str, reference: datetime | None) -> Iterator[tuple[re.Match[str], TimeWindow]]:
-    """The phrases of :func:`find_times` one by one, each as its match in ``text``."""
+    ``lean`` is where a date without a year points if the words around it do not say: -1 back,
+    1 ahead, 0 to the nearest.
+    """
     if not _has_trigger(text):
         return
     # The grammar takes 20 ms to compile, which a program that reads no dates need not wait for.
@@ -79,18 +90,14 @@ def scan_times(text: str, reference: datetime | None) -> Iterator[tuple[re.Match
     for found in PHRASE.finditer(text):
         rule = found.lastgroup or ""
         match = RULES[rule].match(text, found.start(rule))
-        until = day if _words(found).lower().startswith("since ") else None
+        until = day if found.group()[:5].lower() == "since" else None
         try:
-            span = span_of(rule, match, day) if match else None
+            span = span_of(rule, match, day, lean) if match else None
             window = _window(span, until) if span else None
         except (ValueError, OverflowError, LookupError):  # 31 June, 9999 years ago: no such date
             continue
         if window:
             yield found, window
-
-
-def _words(found: re.Match[str]) -> str:
-    return " ".join(found.group().split())
 
 
 def _window(span: tuple[date, date], until: date | None) -> TimeWindow:

@@ -14,7 +14,7 @@ _QUOTED = re.compile(
     r'"([^"]{1,200})"|“([^”]{1,200})”|«([^»]{1,200})»|(?<!\w)[\'‘]([^\'‘’]{1,200})[\'’](?!\w)'
 )
 _WORD = re.compile(r"\w[\w&]*(?:[-.'’]\w+)*")
-_POSSESSIVE = re.compile(r"['’]s$|(?<=s)['’]$")
+_POSSESSIVE = re.compile(r"['’][sS]$|(?<=[sS])['’]$")
 
 _BETWEEN = re.compile(r"[ \t]+(?:(?:of|de|da|van|von|der|la|du)[ \t]+(?:the[ \t]+)?)?")
 _SHORT = re.compile(r"(?:\w\.)*\w|Dr|Mr|Ms|Mrs|St|Prof")
@@ -34,9 +34,12 @@ _I = re.compile(r"i(?:['’](?:m|ve|d|ll))?", re.IGNORECASE)
 
 
 def read_question(question: object, *, now: datetime) -> MemoryCall:
-    """Return what ``question`` asks for, its time phrase resolved against ``now`` (aware)."""
+    """Return what ``question`` asks for, its time phrase resolved against ``now`` (aware).
+
+    Memory is asked for what was: a date without a year is the latest, unless the words look ahead.
+    """
     text = check_text(question, what="question")
-    times = list(scan_times(text, check_time(now, what="now")))
+    times = list(scan_times(text, check_time(now, what="now"), lean=-1))
     names = entities(text, without=[found.span() for found, _ in times])
     if not times:
         return MemoryCall(text, entities=names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,10 +16,12 @@ from pydantic import ValidationError
 from memos_integrations.cube import Draft, Plaintext, check_time
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.content import Item, read_items
-from memos_integrations.interface.dates import first_time
+from memos_integrations.interface.dates import scan_times
 from memos_integrations.interface.questions import read_question
 from memos_integrations.interface.semantic_types import semantic_type as type_of
-from memos_integrations.query import MemoryCall
+from memos_integrations.query import MemoryCall, TimeWindow
+
+_YEAR = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class MemReader:
 
         ``event_time`` of a draft is, in this order: the keyword, the item's own, the start of the
         first time phrase in its text (read against ``said_at``, else ``now``; in a document
-        without a time of its own, only dates with a year), ``said_at``, or none.
+        without a time of its own, only dates with a year), ``said_at``, or none. Phrases of a
+        year or longer that hold that reference, such as "this year", are passed over.
 
         A long text is cut into chunks that, joined, are the text; each is read for its own time
         and type, has ``chunk`` (from 0) and ``chunks`` in its metadata, and has the item's
@@ -127,11 +130,11 @@ def _draft(
 ) -> Draft:
     said_at = given.said_at or item.said_at
     reference = said_at or (None if item.is_document else given.now)
-    found = first_time(text, reference)
-    event_time = given.event_time or item.event_time or (found[1].start if found else said_at)
+    phrase, moment = _when(text, reference)
+    event_time = given.event_time or item.event_time or moment or said_at
     kind = given.semantic_type
     if kind is None:
-        kind = "fact" if item.is_document else type_of(text, phrase=found[0] if found else "")
+        kind = "fact" if item.is_document else type_of(text, phrase=phrase)
     try:
         return Draft(
             payload=Plaintext(text=text),
@@ -139,7 +142,7 @@ def _draft(
             said_at=said_at,
             origin=given.origin or item.origin,
             role=item.role,
-            speaker=given.speaker or item.speaker,
+            speaker=item.speaker if given.speaker is None else given.speaker,
             source=source,
             semantic_type=kind,
             metadata=metadata,
@@ -147,6 +150,25 @@ def _draft(
         )
     except ValidationError as error:
         raise InvalidInputError(_one_line(error)) from None
+
+
+def _when(text: str, reference: datetime | None) -> tuple[str, datetime | None]:
+    """The first time phrase of ``text``, and the start of the first one that dates it.
+
+    A year or more with ``reference`` in it dates nothing: "the first person this year" speaks of
+    the day it was said.
+    """
+    phrase = ""
+    for found, window in scan_times(text, reference):
+        phrase = phrase or found.group()
+        if reference is None or reference not in window or not _is_long(window):
+            return phrase, window.start
+    return phrase, None
+
+
+def _is_long(window: TimeWindow) -> bool:
+    bounds = window.start, window.end
+    return bounds[0] is None or bounds[1] is None or bounds[1] - bounds[0] >= _YEAR
 
 
 def _one_line(error: ValidationError) -> str:

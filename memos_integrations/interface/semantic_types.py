@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from memos_integrations.interface.tense import PAST_VERBS
+
 _QUESTION = re.compile(
     r"\?[\s\"'”’)\]*]*$"
     # "how many dogs do we have" needs no mark; "When I was young, ..." is no question.
@@ -31,9 +33,8 @@ _TASK = re.compile(
     re.IGNORECASE,
 )
 _HAPPENS = re.compile(
-    r"\b(?:was|were|had|did|went|got|came|took|made|met|saw|bought|won|lost|left|began|gave|found|ate|ran"
-    r"|told|said|felt|flew|drove|held|built|read|spent|taught|wrote|moved|\w{2,}ed|will|shall|going\s+to"
-    r"|gonna|plan(?:s|ning)?\s+to|starts?|opens?|begins?)\b|['’]ll\b",
+    rf"\b(?:{PAST_VERBS}|\w{{2,}}ed|will|shall|going\s+to|gonna|plan(?:s|ning)?\s+to|starts?|opens?"
+    r"|begins?)\b|['’]ll\b",
     re.IGNORECASE,
 )
 

@@ -34,10 +34,16 @@ _NUMBER = (
 )
 _UNIT = r"weekend|week|fortnight|month|year|decade|day|hour|minute"
 _WEEKDAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+# A short one has its capital: "we sat, 3 may join us" names no Saturday.
+_ANY_WEEKDAY = rf"(?:{_WEEKDAY}|(?-i:Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\b\.?)"
 _SEASON = r"spring|summer|autumn|fall|winter"
 # "may" and "march" are verbs too: in small letters they are months only before these.
 _NO_VERB = (
     r"(?=\W*$|[.,;:!?)]| (?:\d|i|we|he|she|they|you|it|did|with|at|in|for|to|and|or|when|of)\b)"
+)
+_NO_NOUN = (
+    r"(?=\W*$|[.,;:!?)…]| (?:i|we|he|she|they|you|it|my|our|the|is|was|did|at|in|from|for|with|to"
+    r"|and|or|but|when|after|before|because|so|if|as)\b)"
 )
 _PLAIN_MONTH = (
     r"jan(?:uary)?|feb(?:ruary)?|apr(?:il)?|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
@@ -48,10 +54,12 @@ _MONTH = rf"(?:{_PLAIN_MONTH}|(?-i:May|MAY|March|MARCH|Mar)|(?:may|march){_NO_VE
 _NAME = rf"{_WEEKDAY}|{_SEASON}|{_MONTH}"
 _YEAR = r"(?:19|20)\d\d(?![\d%]|[.,:/-]\d)"
 _PART = (
-    r"(?:(?:the )?(?P<part>early|mid|late|(?:beginning|start|middle|end|(?:first|second) half"
-    r"|(?:first|second|third|fourth|last) week)(?= (?:of|in)\b))(?: (?:of|in)(?: the)?)?(?:-| ))"
+    r"(?:(?:the )?(?P<part>early|mid|late|(?:beginning|start|middle|end)(?= of\b)"
+    r"|(?:(?:first|second) half|(?:first|second|third|fourth|last) week)(?= (?:of|in)\b))"
+    r"(?: (?:of|in)(?: the)?)?(?:-| ))"
 )
 _WRITTEN = (
+    rf"(?:(?P<onday>{_ANY_WEEKDAY})(?: (?:morning|afternoon|evening|night))?,? )?"
     r"(?:(?P<iso>\d{4}-\d\d-\d\d)(?!\d)"
     r"|(?:the )?(?P<d1>\d{1,2})(?P<s1>st|nd|rd|th)?(?P<of> of)?"
     rf" (?P<m1>{_ANY_MONTH})(?:,? (?:of )?(?P<y1>{_YEAR}))?"
@@ -64,7 +72,7 @@ _WRITTEN = (
 _TEMPLATES = {
     "anchored": rf"(?P<n>the|{_NUMBER}) (?P<what>{_UNIT}|night|{_NAME})s?"
     rf" (?P<way>before|preceding|after|following|of) (?:on )?{_WRITTEN}",
-    "written": rf"(?P<on>(?:on|in|by|until) )?{_PART}?{_WRITTEN}",
+    "written": rf"(?P<on>(?:on|in|by|until|for) )?{_PART}?{_WRITTEN}",
     "decade": r"(?P<the>the )?(?:(?P<part>early|mid|late)(?:-| ))?"
     r"['’]?(?P<century>19|20)?(?P<ten>\d)0['’]?s\b",
     "year": rf"(?:(?:in|by|during|until|from|around) (?:the year )?|since |{_PART})"
@@ -75,6 +83,11 @@ _TEMPLATES = {
     r"|(?:the|this) (?P<way2>last|past) (?P<what2>week|month|year|decade)\b(?! of\b)",
     "before_last": rf"the (?P<what>{_UNIT}|{_NAME}) (?P<way>before last|after next)\b"
     r"|the (?P<what2>weekend|week|month|year) before(?=\W*$|[.,;:!?)])",
+    # Not "four times in a week", "in a month with a move in it" or "in two weeks of training".
+    "offset": r"(?<!time )(?<!times )(?<!once )(?<!twice )(?:in|within)"
+    r"(?! an? \w+ (?:with|where|when|that|like|full)\b)"
+    rf" (?P<n>{_NUMBER}) (?P<what>day(?=s)|week|fortnight|month|year)s?\b"
+    r"(?:['’]?s? time\b)?(?! of\b)",
     "relative": rf"{_PART}?(?P<rel>last|previous|(?:this|the) past"
     r"|(?:(?:this|the) )?(?:coming|upcoming)|this|next)"
     rf" (?P<what>weekend|week|month|year|night|morning|afternoon|evening|{_NAME})\b(?! of\b)",
@@ -82,11 +95,15 @@ _TEMPLATES = {
     r" (?P<way>ago|back|from now|from today)\b",
     "word": r"(?P<word>the day before yesterday|the day after tomorrow"
     r"|(?<!like )(?<!like just )yesterday|today|tonight|tomorrow)\b",
+    # Not "on the 7th floor".
+    "number": rf"(?:on|since|by|until|for) (?:(?P<onday>{_ANY_WEEKDAY}),? )?(?:the )?"
+    rf"(?P<number>\d{{1,2}})(?:st|nd|rd|th)\b{_NO_NOUN}",
     "bare": rf"(?:(?:in|since|by|until|during|around|throughout) (?:the month of )?|{_PART})"
     rf"(?P<month>{_MONTH})(?! ?\d)"
     rf"|(?:over|during|throughout|since) (?:the )?(?P<season>{_SEASON})\b"
     r"|(?:over|at|on|during) the (?P<weekend>weekend)\b(?! before\b)"
-    rf"|(?:on|since|by|until) (?P<weekday>{_WEEKDAY})\b"
+    rf"|(?:on|since|by|until|for) (?P<weekday>{_WEEKDAY})\b"
+    r"(?! (?:morning|afternoon|evening|night)s\b)"
     rf"|(?<!every )(?<!each )(?P<weekday2>{_WEEKDAY}) (?:night|morning|afternoon|evening)\b",
 }
 

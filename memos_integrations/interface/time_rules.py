@@ -8,13 +8,9 @@ from datetime import date, timedelta
 
 from memos_integrations.interface import calendar_spans as spans
 from memos_integrations.interface.calendar_spans import Span
+from memos_integrations.interface.tense import direction
 from memos_integrations.interface.time_grammar import COUNTS
 
-_AHEAD = re.compile(
-    r"(?i)(?:\b(?:will|shall|won't|gonna|going to|plan(?:ning|s)? to|hop(?:e|es|ing) to|upcoming"
-    r"|looking forward|can't wait|about to|let's)\b|['’]ll\b)"
-)
-_STOP = re.compile(r"[.!?\n]")
 _TURN = {"last": -1, "previous": -1, "past": -1, "this": 0, "next": 1, "coming": 1, "upcoming": 1}
 _HOURS = ("night", "evening", "morning", "afternoon")
 _WORDS = {
@@ -27,20 +23,24 @@ _WORDS = {
 }
 
 
-def span_of(rule: str, match: re.Match[str], day: date | None) -> Span | None:
+def span_of(rule: str, match: re.Match[str], day: date | None, lean: int = 0) -> Span | None:
     """The days that ``match`` of ``rule`` means, said on ``day``; ``None`` where it means none.
 
-    Raises ``ValueError``, ``OverflowError`` or ``LookupError`` for dates that no calendar has.
+    ``lean`` is where a date without a year points if the words around it do not say: -1 back,
+    1 ahead, 0 to the nearest. Raises ``ValueError``, ``OverflowError`` or ``LookupError`` for
+    dates that no calendar has.
     """
-    if rule in _WITH_YEAR:
-        span = _WITH_YEAR[rule](match, day)
+    if rule in _ALONE:
+        span = _ALONE[rule](match)
+    elif rule in _TENSED:
+        span = _TENSED[rule](match, day, lean)
     else:
         span = _RESOLVERS[rule](match, day) if day else None
     part = match.groupdict().get("part")
     return spans.part_of(span, part.lower()) if span and part else span
 
 
-def _written(match: re.Match[str], day: date | None) -> Span | None:
+def _written(match: re.Match[str], day: date | None, lean: int) -> Span | None:
     """A date that stands there in figures, with its year or without."""
     got = match.groupdict()
     if got["iso"]:
@@ -55,25 +55,39 @@ def _written(match: re.Match[str], day: date | None) -> Span | None:
         return spans.month_of(year, month)
     if year:
         return spans.day_of(year, month, int(number))
-    marked = got["s1"] or got["s3"] or got["of"] or got.get("on") or got.get("way")
-    if day is None or (name in ("may", "march") and not marked):
+    weekday = _weekday(got["onday"])
+    marks = got["s1"], got["s3"], got["of"], got["onday"], got.get("on"), got.get("way")
+    if day is None or (name in ("may", "march") and not any(marks)):
         return None  # "march 5 miles"
-    return spans.nearest_date(month, int(number), day, forward=_looks_ahead(match))
+    return spans.nearest_date(month, int(number), day, direction(match) or lean, weekday)
 
 
-def _year(match: re.Match[str], _: date | None) -> Span | None:
+def _number(match: re.Match[str], day: date | None, lean: int) -> Span | None:
+    """A day of some month: on the 7th."""
+    if day is None:
+        return None
+    way, weekday = direction(match) or lean, _weekday(match["onday"])
+    return spans.nearest_number(int(match["number"]), day, way, weekday)
+
+
+def _weekday(name: str | None) -> int | None:
+    starts = [weekday[:3] for weekday in spans.WEEKDAYS]
+    return starts.index(name[:3].lower()) if name else None
+
+
+def _year(match: re.Match[str]) -> Span | None:
     return spans.year_of(int(match["year"]))
 
 
-def _decade(match: re.Match[str], _: date | None) -> Span | None:
+def _decade(match: re.Match[str]) -> Span | None:
     if not (match["century"] or match["the"] or match["part"]):
         return None  # "in her 30s"
     century = int(match["century"] or (19 if int(match["ten"]) >= 3 else 20))
     return spans.year_of(century * 100 + int(match["ten"]) * 10, years=10)
 
 
-def _anchored(match: re.Match[str], day: date | None) -> Span | None:
-    anchor = _written(match, day)
+def _anchored(match: re.Match[str], day: date | None, lean: int) -> Span | None:
+    anchor = _written(match, day, lean)
     if anchor is None:
         return None
     name, way = match["what"].lower(), match["way"].lower()
@@ -84,7 +98,7 @@ def _anchored(match: re.Match[str], day: date | None) -> Span | None:
         return spans.relative(name, anchor[0], -count)
     if name in spans.UNITS:
         return spans.relative(name, anchor[1] - timedelta(days=1), count)
-    return spans.nearest(name, anchor[1], forward=True)
+    return spans.nearest(name, anchor[1], 1)
 
 
 def _within(match: re.Match[str], day: date) -> Span | None:
@@ -92,7 +106,7 @@ def _within(match: re.Match[str], day: date) -> Span | None:
     around = spans.relative(match["outer"].lower(), day, count)
     if name in spans.WEEKDAYS:
         weekly = match["outer"].lower() == "week"
-        return spans.nearest(name, around[1] - timedelta(days=1), forward=False) if weekly else None
+        return spans.nearest(name, around[1] - timedelta(days=1), -1) if weekly else None
     return spans.named_in_year(name, around[0].year)
 
 
@@ -116,7 +130,7 @@ def _relative(match: re.Match[str], day: date) -> Span | None:
         known = turn == "this" or (turn in ("last", "past") and name in ("night", "evening"))
         return spans.relative("day", day, _TURN[turn]) if known else None
     if turn in ("coming", "upcoming") and name not in ("week", "month", "year"):
-        return spans.nearest(name, day + timedelta(days=1), forward=True)
+        return spans.nearest(name, day + timedelta(days=1), 1)
     return spans.relative(name, day, _TURN[turn])
 
 
@@ -126,28 +140,27 @@ def _ago(match: re.Match[str], day: date) -> Span | None:
     return spans.relative(match["what"].lower(), day, -count if past else count)
 
 
+def _offset(match: re.Match[str], day: date) -> Span | None:
+    if direction(match) < 0:
+        return None  # "we learned it in two weeks"
+    unit = match["what"].lower()
+    ahead = spans.shift(day, unit, _count(match["n"]))
+    return spans.relative(unit if unit in ("month", "year") else "day", ahead, 0)
+
+
 def _word(match: re.Match[str], day: date) -> Span | None:
     words = " ".join(match["word"].lower().split())
     return spans.relative("day", day, _WORDS[words])
 
 
-def _bare(match: re.Match[str], day: date) -> Span | None:
-    name = (
-        match["month"]
-        or match["season"]
-        or match["weekend"]
-        or match["weekday"]
-        or match["weekday2"]
-    )
-    return spans.nearest(name.lower(), day, forward=_looks_ahead(match))
-
-
-def _looks_ahead(match: re.Match[str]) -> bool:
-    """Whether the sentence around ``match`` (200 characters each way) is about the future."""
-    before = match.string[max(0, match.start() - 200) : match.start()]
-    after = match.string[match.end() : match.end() + 200]
-    sentence = _STOP.split(before)[-1] + " " + _STOP.split(after)[0]
-    return bool(_AHEAD.search(sentence))
+def _bare(match: re.Match[str], day: date | None, lean: int) -> Span | None:
+    if day is None:
+        return None
+    got = match.groupdict()
+    way = direction(match) or lean
+    if got["season"] or got["weekend"]:
+        return spans.nearest((got["season"] or got["weekend"]).lower(), day, way or -1)
+    return spans.nearest((got["month"] or got["weekday"] or got["weekday2"]).lower(), day, way)
 
 
 def _count(word: str) -> int:
@@ -156,11 +169,12 @@ def _count(word: str) -> int:
     return [COUNTS[part] for part in word.lower().split() if part in COUNTS][-1]
 
 
-_WITH_YEAR: dict[str, Callable[[re.Match[str], date | None], Span | None]] = {
+_ALONE: dict[str, Callable[[re.Match[str]], Span | None]] = {"year": _year, "decade": _decade}
+_TENSED: dict[str, Callable[[re.Match[str], date | None, int], Span | None]] = {
     "anchored": _anchored,
     "written": _written,
-    "year": _year,
-    "decade": _decade,
+    "number": _number,
+    "bare": _bare,
 }
 _RESOLVERS: dict[str, Callable[[re.Match[str], date], Span | None]] = {
     "within": _within,
@@ -168,6 +182,6 @@ _RESOLVERS: dict[str, Callable[[re.Match[str], date], Span | None]] = {
     "before_last": _before_last,
     "relative": _relative,
     "ago": _ago,
+    "offset": _offset,
     "word": _word,
-    "bare": _bare,
 }

@@ -343,7 +343,7 @@ ON_A_STORE = (["search", "x"], ["show", NOBODY], ["history", NOBODY], ["stats"],
 def test_a_locked_store_is_exit_code_3(command: list[str], tmp_path: Path) -> None:
     with MemOS.open(tmp_path, embedder=WordEmbedder()):
         kind, message = error(run(*command, "--path", tmp_path, "--json"), 3)
-    assert kind == "StoreLockedError" and "in use by process" in message
+    assert kind == "StoreLockedError" and "in use by this process" in message
 
 
 def test_doctor_on_a_locked_store_is_exit_code_3(tmp_path: Path) -> None:
