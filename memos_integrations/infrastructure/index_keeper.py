@@ -244,7 +244,7 @@ class IndexKeeper:
             return True
         with self._database.read() as tx:
             pending = tx.execute(sa.select(outbox.c.seq).limit(1)).first()
-        return self._state == "ready" and pending is None
+        return self._state == "ready" and pending is None and not self._worn()
 
     # Opening an index that is there ----------------------------------------------------------
 
