@@ -36,7 +36,8 @@ def main() -> None:
                 error = type(full).__name__
                 break
         while_full = {cube.id: cube.text for cube in session.list(limit=10_000)}
-        found_while_full = session.search("number1 filler", limit=1)[0].cube.text.split()[0]
+        newest = list(kept.values())[-1]
+        found_while_full = session.search(newest, limit=2)
         limit(resource.RLIM_INFINITY)
         kept.update((cube.id, cube.text) for cube in session.add(["after the disk was cleared"]))
         last = session.search("after the disk was cleared", limit=1)[0].cube.text
@@ -46,7 +47,8 @@ def main() -> None:
                 "error": error,
                 "acknowledged": kept,
                 "while_full": while_full,
-                "found": found_while_full,
+                "newest": newest,
+                "found": [hit.cube.text for hit in found_while_full],
                 "last": last,
             }
         )
