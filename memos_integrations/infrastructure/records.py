@@ -1,18 +1,18 @@
-"""Reading and writing cubes in SQL. Every function takes the transaction it works in."""
+"""Writing cubes to SQL. Every function takes the transaction it works in."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, State
+from memos_integrations.cube import MemCube, Namespace
 from memos_integrations.infrastructure import crashpoints, lexical
-from memos_integrations.infrastructure.filters import Clause
+from memos_integrations.infrastructure.lookups import Head, NamespaceRow, find_namespace
 from memos_integrations.infrastructure.schema import (
     activities,
     cubes,
@@ -27,18 +27,6 @@ from memos_integrations.infrastructure.schema import (
 from memos_integrations.infrastructure.vectors import encode
 from memos_integrations.protocols import Vectors
 
-HIDDEN = (State.MERGED, State.ARCHIVED, State.EXPIRED)
-"""States that searches leave out."""
-
-
-@dataclass(frozen=True)
-class NamespaceRow:
-    """A namespace as it stands in one transaction."""
-
-    pk: int
-    live: int
-    collection: str | None
-
 
 @dataclass(frozen=True)
 class Activity:
@@ -52,42 +40,7 @@ class Activity:
     digest: str | None = None
 
 
-@dataclass(frozen=True)
-class Head:
-    """The current version of a cube, with its internal keys."""
-
-    cube_pk: int
-    version_pk: int
-    cube: MemCube
-
-
-def hot(tx: sa.Connection, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """Run one of the few statements that every search runs, on the driver's own connection.
-
-    SQLAlchemy's compilation and row objects would take longer than these queries do.
-    """
-    driver: Any = tx.connection.driver_connection
-    rows: list[tuple[Any, ...]] = driver.execute(statement, values).fetchall()
-    return rows
-
-
 # Namespaces and activities ---------------------------------------------------------------------
-
-
-_NAMESPACE = "SELECT pk, live, collection FROM namespaces WHERE path = ?"
-_PENDING = "SELECT DISTINCT cube_pk FROM outbox WHERE namespace_pk = ? LIMIT ?"
-
-
-def find_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow | None:
-    """The namespace, or ``None`` if nothing was ever written there."""
-    for pk, live, collection in hot(tx, _NAMESPACE, json.dumps(path)):
-        return NamespaceRow(pk, live, collection)
-    return None
-
-
-def pending(tx: sa.Connection, namespace_pk: int, limit: int) -> set[int]:
-    """Up to ``limit`` cubes whose entry in the vector index is out of date."""
-    return {row[0] for row in hot(tx, _PENDING, namespace_pk, limit)}
 
 
 def ensure_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow:
@@ -114,16 +67,6 @@ def insert_activity(tx: sa.Connection, namespace_pk: int, activity: Activity) ->
         )
     )
     return int(inserted.inserted_primary_key[0])  # type: ignore[index]
-
-
-def find_keyed(tx: sa.Connection, namespace_pk: int, key: str) -> tuple[int, str] | None:
-    """The activity that used an idempotency key: its key and the digest of its content."""
-    row = tx.execute(
-        sa.select(activities.c.pk, activities.c.digest).where(
-            activities.c.namespace_pk == namespace_pk, activities.c.idempotency_key == key
-        )
-    ).first()
-    return (row.pk, row.digest) if row else None
 
 
 # Writing ---------------------------------------------------------------------------------------
@@ -309,119 +252,3 @@ def _changed(
     if namespace.collection is not None:
         rows = [{"namespace_pk": namespace.pk, "cube_pk": pk} for pk in cube_pks]
         tx.execute(sa.insert(outbox), rows)
-
-
-# Reading ---------------------------------------------------------------------------------------
-
-_HEADS = cubes.join(versions, versions.c.pk == cubes.c.head_pk)
-
-
-def readable(namespace_pk: int) -> list[Clause]:
-    """What ``get``, ``list`` and ``count`` may see: the namespace's cubes that are not deleted."""
-    return [cubes.c.namespace_pk == namespace_pk, cubes.c.deleted_by.is_(None)]
-
-
-def searchable(namespace_pk: int, now: datetime) -> list[Clause]:
-    """What searches may see: readable, alive and not expired."""
-    return [
-        *readable(namespace_pk),
-        cubes.c.state.not_in([state.value for state in HIDDEN]),
-        sa.or_(cubes.c.expires_at.is_(None), cubes.c.expires_at > to_micros(now)),
-    ]
-
-
-def select_pks(where: Sequence[Clause]) -> sa.Select[tuple[int]]:
-    """The keys of the cubes whose current version fulfils all conditions."""
-    return sa.select(cubes.c.pk).select_from(_HEADS).where(*where)
-
-
-# The gate stands in every search: a constant statement, with the keys as one JSON parameter.
-# SQLite joins a CROSS JOIN in the order written: few keys first, each looked up once.
-_GATE = (
-    "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
-    "WHERE cubes.namespace_pk = ? AND cubes.deleted_by IS NULL "
-    f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
-    "AND (cubes.expires_at IS NULL OR cubes.expires_at > ?)"
-)
-_VECTORS = (
-    "SELECT embeddings.cube_pk, embeddings.vector FROM json_each(?) AS found "
-    "CROSS JOIN embeddings ON embeddings.cube_pk = found.value WHERE embeddings.namespace_pk = ?"
-)
-
-
-def passing(
-    tx: sa.Connection,
-    namespace_pk: int,
-    cube_pks: Iterable[int],
-    now: datetime,
-    filters: Sequence[Clause] = (),
-) -> set[int]:
-    """The gate: those of these cubes that a search may show now (see :func:`searchable`)."""
-    keys = list(cube_pks)
-    if filters:
-        where = [*searchable(namespace_pk, now), *filters, cubes.c.pk.in_(keys)]
-        return {row.pk for row in tx.execute(select_pks(where))}
-    return {row[0] for row in hot(tx, _GATE, json.dumps(keys), namespace_pk, to_micros(now))}
-
-
-def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> dict[int, bytes]:
-    """Stored vectors by key."""
-    return dict(hot(tx, _VECTORS, json.dumps(list(cube_pks)), namespace_pk))
-
-
-def load(tx: sa.Connection, cube_pks: Sequence[int]) -> dict[int, MemCube]:
-    """Current versions by key."""
-    rows = tx.execute(
-        sa.select(cubes.c.pk, versions.c.body)
-        .select_from(_HEADS)
-        .where(cubes.c.pk.in_(list(cube_pks)))
-    )
-    return {pk: MemCube.model_validate_json(body) for pk, body in rows}
-
-
-def head(
-    tx: sa.Connection, namespace_pk: int, cube_id: str, *, deleted: bool = False
-) -> Head | None:
-    """The current version of one cube; of a deleted one only if ``deleted``."""
-    clauses: list[Clause] = [cubes.c.id == cube_id, cubes.c.namespace_pk == namespace_pk]
-    if not deleted:
-        clauses.append(cubes.c.deleted_by.is_(None))
-    row = tx.execute(
-        sa.select(cubes.c.pk, cubes.c.head_pk, versions.c.body).select_from(_HEADS).where(*clauses)
-    ).first()
-    return Head(row.pk, row.head_pk, MemCube.model_validate_json(row.body)) if row else None
-
-
-def chain(tx: sa.Connection, cube_pk: int) -> list[MemCube]:
-    """Every version of a cube, oldest first."""
-    rows = tx.execute(
-        sa.select(versions.c.body).where(versions.c.cube_pk == cube_pk).order_by(versions.c.version)
-    )
-    return [MemCube.model_validate_json(body) for body in rows.scalars()]
-
-
-def page(
-    tx: sa.Connection, where: Sequence[Clause], limit: int, after: str | None
-) -> list[tuple[int, MemCube]]:
-    """Up to ``limit`` cubes in the order of their ids (oldest first), after the id ``after``."""
-    query = sa.select(cubes.c.pk, versions.c.body).select_from(_HEADS).where(*where)
-    if after is not None:
-        query = query.where(cubes.c.id > after)
-    rows = tx.execute(query.order_by(cubes.c.id).limit(limit))
-    return [(pk, MemCube.model_validate_json(body)) for pk, body in rows]
-
-
-def count(tx: sa.Connection, where: Sequence[Clause]) -> int:
-    """How many cubes fulfil all conditions."""
-    query = sa.select(sa.func.count()).select_from(_HEADS).where(*where)
-    return int(tx.execute(query).scalar_one())
-
-
-def generated_by(tx: sa.Connection, activity_pk: int) -> list[MemCube]:
-    """The versions that an activity wrote, in the order it wrote them."""
-    rows = tx.execute(
-        sa.select(versions.c.body)
-        .where(versions.c.activity_pk == activity_pk)
-        .order_by(versions.c.pk)
-    )
-    return [MemCube.model_validate_json(body) for body in rows.scalars()]

@@ -14,10 +14,10 @@ import networkx as nx
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure import lexical, provenance, records
+from memos_integrations.infrastructure import lexical, lookups, provenance
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.index_keeper import TOLERANCE, IndexKeeper, IndexPolicy
-from memos_integrations.infrastructure.records import Head, NamespaceRow
+from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import decode, scan_among, scan_namespace
 from memos_integrations.protocols import Vectors
@@ -45,7 +45,7 @@ class Snapshot:
         """The current version of a cube of this namespace, with its counters."""
         if self.namespace is None:
             return None
-        found = records.head(self.tx, self.namespace.pk, cube_id, deleted=deleted)
+        found = lookups.head(self.tx, self.namespace.pk, cube_id, deleted=deleted)
         if found is None:
             return None
         cube = self._usage.attach(self.tx, {found.cube_pk: found.cube}, self.now)[found.cube_pk]
@@ -53,18 +53,18 @@ class Snapshot:
 
     def chain(self, head: Head) -> list[MemCube]:
         """Every version, oldest first."""
-        return records.chain(self.tx, head.cube_pk)
+        return lookups.chain(self.tx, head.cube_pk)
 
     def load(self, cube_pks: Sequence[int]) -> dict[int, MemCube]:
         """Current versions by key, with their counters."""
-        return self._usage.attach(self.tx, records.load(self.tx, cube_pks), self.now)
+        return self._usage.attach(self.tx, lookups.load(self.tx, cube_pks), self.now)
 
     def page(self, filters: Sequence[Clause], limit: int, after: str | None) -> list[MemCube]:
         """Up to ``limit`` cubes after the id ``after``, oldest first."""
         if self.namespace is None:
             return []
-        where = [*records.readable(self.namespace.pk), *filters]
-        found = dict(records.page(self.tx, where, limit, after))
+        where = [*lookups.readable(self.namespace.pk), *filters]
+        found = dict(lookups.page(self.tx, where, limit, after))
         return list(self._usage.attach(self.tx, found, self.now).values())
 
     def count(self, filters: Sequence[Clause]) -> int:
@@ -73,7 +73,7 @@ class Snapshot:
             return 0
         if not filters:
             return self.namespace.live
-        return records.count(self.tx, [*records.readable(self.namespace.pk), *filters])
+        return lookups.count(self.tx, [*lookups.readable(self.namespace.pk), *filters])
 
     def closure(
         self, head: Head, direction: provenance.Direction, depth: int | None
@@ -85,7 +85,7 @@ class Snapshot:
         """Stored vectors by key (float32, ``(dimension,)``)."""
         if self.namespace is None or not cube_pks:
             return {}
-        found = records.vectors(self.tx, self.namespace.pk, cube_pks)
+        found = lookups.vectors(self.tx, self.namespace.pk, cube_pks)
         return dict(zip(found, decode(list(found.values())), strict=True)) if found else {}
 
     def matching(
@@ -96,7 +96,7 @@ class Snapshot:
         if space is None:
             return []
         if filters:
-            among = records.select_pks([*records.searchable(space.pk, self.now), *filters])
+            among = lookups.select_pks([*lookups.searchable(space.pk, self.now), *filters])
             return lexical.search(self.tx, space.pk, text, limit, among)
         want = limit + 8
         while True:
@@ -130,7 +130,7 @@ class Snapshot:
         filters: Sequence[Clause] = (),
     ) -> list[tuple[int, float]]:
         """Of what an index found, what may be shown now, in the same order."""
-        allowed = records.passing(self.tx, space.pk, [pk for pk, _ in found], self.now, filters)
+        allowed = lookups.passing(self.tx, space.pk, [pk for pk, _ in found], self.now, filters)
         return [(pk, score) for pk, score in found if pk in allowed]
 
     def _scan(
@@ -142,7 +142,7 @@ class Snapshot:
             if len(kept) >= limit or len(found) < limit + 8:
                 return kept[:limit]
             # Many expired or archived ones stand in front: let SQL leave them out first.
-        among = records.select_pks([*records.searchable(space.pk, self.now), *filters])
+        among = lookups.select_pks([*lookups.searchable(space.pk, self.now), *filters])
         return scan_among(self.tx, among, vector, limit)
 
     def _ask_index(
@@ -156,10 +156,10 @@ class Snapshot:
         """The index's answer, brought up to date and checked; ``None``: scan instead."""
         few = self._policy.exact_below
         if filters:
-            where = [*records.searchable(space.pk, self.now), *filters]
-            if len(self.tx.execute(records.select_pks(where).limit(few + 1)).all()) <= few:
+            where = [*lookups.searchable(space.pk, self.now), *filters]
+            if len(self.tx.execute(lookups.select_pks(where).limit(few + 1)).all()) <= few:
                 return None
-        pending = records.pending(self.tx, space.pk, few + 1)
+        pending = lookups.pending(self.tx, space.pk, few + 1)
         if len(pending) > few:
             return None
         want = limit + limit // 4 + 4
@@ -186,7 +186,7 @@ class Snapshot:
         """What the index found, with the changes that it has not seen yet."""
         if not pending:
             return found
-        fresh = records.vectors(self.tx, space.pk, pending)
+        fresh = lookups.vectors(self.tx, space.pk, pending)
         merged = [(pk, score) for pk, score in found if pk not in pending]
         if fresh:
             scores = decode(list(fresh.values())) @ vector

@@ -28,12 +28,13 @@ from memos_integrations.errors import (
     StoreNotWritableError,
     VersionConflictError,
 )
-from memos_integrations.infrastructure import crashpoints, records
+from memos_integrations.infrastructure import crashpoints, lookups, records
 from memos_integrations.infrastructure.blobs import FsspecBlobs
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
+from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.ownership import Ownership
-from memos_integrations.infrastructure.records import Activity, Head, NamespaceRow
+from memos_integrations.infrastructure.records import Activity
 from memos_integrations.infrastructure.schema import embeddings, namespaces, settings
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.usage import UsageCounters
@@ -140,9 +141,9 @@ class MemVault:
         def work(tx: sa.Connection) -> tuple[list[MemCube], bool]:
             namespace = records.ensure_namespace(tx, path)
             if activity.idempotency_key is not None:
-                keyed = records.find_keyed(tx, namespace.pk, activity.idempotency_key)
+                keyed = lookups.find_keyed(tx, namespace.pk, activity.idempotency_key)
                 if keyed is not None:
-                    return _same(activity, keyed[1], records.generated_by(tx, keyed[0])), False
+                    return _same(activity, keyed[1], lookups.generated_by(tx, keyed[0])), False
             self._remember_embedder(tx, fingerprint)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_cubes(tx, namespace, activity_pk, new, vectors)
@@ -157,10 +158,10 @@ class MemVault:
         with self.snapshot(path) as view:
             if view.namespace is None or activity.idempotency_key is None:
                 return None
-            keyed = records.find_keyed(view.tx, view.namespace.pk, activity.idempotency_key)
+            keyed = lookups.find_keyed(view.tx, view.namespace.pk, activity.idempotency_key)
             if keyed is None:
                 return None
-            return _same(activity, keyed[1], records.generated_by(view.tx, keyed[0]))
+            return _same(activity, keyed[1], lookups.generated_by(view.tx, keyed[0]))
 
     def revise(
         self,
@@ -222,7 +223,7 @@ class MemVault:
                 )
 
     def _index_if_large(self, tx: sa.Connection, path: Namespace) -> bool:
-        namespace = records.find_namespace(tx, path)
+        namespace = lookups.find_namespace(tx, path)
         assert namespace is not None
         if namespace.collection is None and namespace.live >= self._policy.exact_below:
             records.index_namespace(tx, namespace)
@@ -247,7 +248,7 @@ class MemVault:
         with self._database.read() as tx:
             yield Snapshot(
                 tx,
-                records.find_namespace(tx, path),
+                lookups.find_namespace(tx, path),
                 self._clock.now(),
                 self.usage,
                 self._keeper,
@@ -352,8 +353,8 @@ def _close(usage: UsageCounters, keeper: IndexKeeper, database: Database, owner:
 
 
 def _present(tx: sa.Connection, path: Namespace, cube_id: str) -> tuple[NamespaceRow, Head]:
-    namespace = records.find_namespace(tx, path)
-    head = records.head(tx, namespace.pk, cube_id) if namespace else None
+    namespace = lookups.find_namespace(tx, path)
+    head = lookups.head(tx, namespace.pk, cube_id) if namespace else None
     if namespace is None or head is None:
         raise CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(path)}")
     return namespace, head
