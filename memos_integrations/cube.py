@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from memos_integrations.errors import InvalidInputError
 
@@ -180,7 +180,7 @@ def _unique(values: Iterable[str]) -> tuple[str, ...]:
 
 UtcTime = Annotated[datetime, AfterValidator(check_time)]
 Labels = Annotated[tuple[str, ...], AfterValidator(_unique)]
-Metadata = Annotated[dict[str, JsonValue], AfterValidator(freeze_json)]
+Metadata = Annotated[dict[str, Any], AfterValidator(freeze_json)]
 Text = Annotated[str, AfterValidator(check_text)]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 

@@ -26,9 +26,10 @@ def as_embedder(candidate: object) -> Embedder:
         raise InvalidInputError(
             f"embedder is the class {candidate.__name__}: give an instance of it"
         )
-    if isinstance(getattr(candidate, "fingerprint", None), EmbedderFingerprint):
-        return candidate  # type: ignore[return-value]
     documents, query = _methods(candidate, "embed_documents", "embed_query")
+    own = isinstance(getattr(candidate, "fingerprint", None), EmbedderFingerprint)
+    if own and documents is not None and query is not None:
+        return candidate  # type: ignore[return-value]
     if documents is None or query is None:
         documents, query = _methods(candidate, "get_text_embedding_batch", "get_query_embedding")
     if documents is None or query is None:
@@ -56,10 +57,10 @@ class AdaptedEmbedder:
     def fingerprint(self) -> EmbedderFingerprint:
         """Class and model name of the foreign embedder, and the dimension of its vectors."""
         try:
-            dimension = len(np.asarray(self._query("dimension"), dtype=np.float32))
+            dimension = len(_float32(self._query("dimension")))
         except MemOSError:
             raise
-        except Exception as error:
+        except Exception as error:  # foreign code: it may raise anything, and we name the embedder
             raise EmbeddingError(f"the embedder {self._name} failed: {error!r}") from error
         revision = getattr(self._origin, "revision", None)
         return EmbedderFingerprint(
@@ -74,8 +75,14 @@ class AdaptedEmbedder:
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """float32, shape ``(len(texts), dimension)``."""
-        return np.asarray(self._documents(list(texts)), dtype=np.float32)
+        return _float32(self._documents(list(texts)))
 
     def embed_query(self, text: str) -> Vectors:
         """float32, shape ``(dimension,)``."""
-        return np.asarray(self._query(text), dtype=np.float32)
+        return _float32(self._query(text))
+
+
+def _float32(raw: Any) -> Vectors:
+    # What is too large becomes inf, and is refused where all vectors are checked.
+    with np.errstate(over="ignore"):
+        return np.asarray(raw, dtype=np.float32)

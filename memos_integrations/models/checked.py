@@ -18,20 +18,23 @@ def embed_checked(
     embedder: Embedder,
     texts: Sequence[str],
     *,
+    batch: int = BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Vectors:
     """Unit vectors of ``texts``: float32, shape ``(len(texts), dimension)``.
+
+    ``progress(done, total)`` is called after each ``batch`` of texts.
 
     Raises :class:`EmbeddingError` if the embedder raises, or returns something that is not one
     finite vector per text; :class:`EmbeddingDimensionError` for another dimension.
     """
     pages = []
-    for start in range(0, len(texts), BATCH):
-        batch = list(texts[start : start + BATCH])
-        raw = _called(embedder, lambda batch=batch: embedder.embed_documents(batch))  # type: ignore[misc]
-        pages.append(_unit(raw, embedder, rows=len(batch)))
+    for start in range(0, len(texts), batch):
+        page = list(texts[start : start + batch])
+        raw = _called(embedder, lambda page=page: embedder.embed_documents(page))  # type: ignore[misc]
+        pages.append(_unit(raw, embedder, rows=len(page)))
         if progress is not None:
-            progress(start + len(batch), len(texts))
+            progress(start + len(page), len(texts))
     return np.concatenate(pages) if pages else np.empty((0, embedder.fingerprint.dimension), "<f4")
 
 
@@ -47,7 +50,7 @@ def _called(embedder: Embedder, call: Callable[[], Any]) -> Any:
         return call()
     except MemOSError:
         raise
-    except Exception as error:
+    except Exception as error:  # foreign code: it may raise anything, and we name the embedder
         raise EmbeddingError(
             f"the embedder {embedder.fingerprint.name} failed: {error!r}. Nothing was stored"
         ) from error
@@ -56,7 +59,8 @@ def _called(embedder: Embedder, call: Callable[[], Any]) -> Any:
 def _unit(raw: Any, embedder: Embedder, *, rows: int) -> Vectors:
     name, dimension = embedder.fingerprint.name, embedder.fingerprint.dimension
     try:
-        vectors = np.asarray(raw, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float32 is found below, as inf
+            vectors = np.asarray(raw, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise EmbeddingError(
             f"the embedder {name} returned no matrix of numbers: {error}"
