@@ -30,7 +30,7 @@ from memos_integrations.protocols import Vectors
 
 KS = (1, 5, 10, 20, 50)
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop"}
-_ID = re.compile(r"D:?(\d+):0*(\d+)")
+_ID = re.compile(r"D:?(\d+):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,15 @@ def _conversation(sample: dict[str, Any], skipped: dict[str, int]) -> Conversati
     for asked in sample["qa"]:
         if asked["category"] not in CATEGORIES:
             continue
-        ids = {f"D{a}:{b}" for e in asked.get("evidence", []) for a, b in _ID.findall(str(e))}
+        ids = set()
+        for evidence in asked.get("evidence", []):
+            named = {f"D{int(a)}:{int(b)}" for a, b in _ID.findall(str(evidence))}
+            skipped["evidence without an id"] += not named
+            ids |= named
         skipped["evidence ids that do not exist"] += len(ids - known)
         if ids & known:
-            evidence = frozenset(ids & known)
-            questions.append(Question(str(asked["question"]), asked["category"], evidence))
+            found = frozenset(ids & known)
+            questions.append(Question(str(asked["question"]), asked["category"], found))
         else:
             skipped["questions without usable evidence"] += 1
     return Conversation(sample["sample_id"], tuple(turns), tuple(questions))
@@ -220,7 +224,7 @@ def run(conversations: list[Conversation]) -> dict[str, Any]:
 
 def main() -> None:
     """Run, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a file in locomo10.json's format")
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks/results/locomo_retrieval.json")

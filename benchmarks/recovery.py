@@ -71,7 +71,7 @@ def recover(folder: Path, embedder: TableEmbedder, question: str) -> dict[str, f
 
 def main() -> None:
     """Build, damage, recover, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--memories", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/recovery.json"))
     options = parser.parse_args()

@@ -27,6 +27,12 @@ Namespace = tuple[str, ...]
 MAX_TEXT_BYTES = 1_048_576
 """The longest text of one message or document, in UTF-8 bytes (1 MiB)."""
 
+MAX_BITS = 1024
+"""The largest whole number in metadata: as large as a float may be."""
+
+MAX_DEPTH = 64
+"""How deep metadata may be nested: JSON readers give up somewhere beyond 100."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -135,25 +141,35 @@ def _no_id(value: object) -> NoReturn:
     ) from None
 
 
-def freeze_json(value: Any, where: str = "metadata") -> Any:
+def freeze_json(value: Any, where: str = "metadata", *, depth: int = 0) -> Any:
     """Deep-freeze JSON-like data (dict → :class:`FrozenDict`, list → tuple).
 
-    Raises :class:`InvalidInputError` for what JSON cannot hold.
+    Raises :class:`InvalidInputError` for what JSON cannot hold, or could not be read back.
     """
+    if depth > MAX_DEPTH:
+        raise InvalidInputError(f"{where:.40}... is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
-        bad = next((key for key in value if not isinstance(key, str)), None)
-        if bad is not None:
-            raise InvalidInputError(f"{where} has the key {bad!r}: keys must be strings")
         for key in value:
+            if not isinstance(key, str):
+                raise InvalidInputError(f"{where} has the key {key!r}: keys must be strings")
             _check_json_text(key, where)
-        return FrozenDict({key: freeze_json(item, f"{where}.{key}") for key, item in value.items()})
+        return FrozenDict(
+            {
+                key: freeze_json(item, f"{where}.{key}", depth=depth + 1)
+                for key, item in value.items()
+            }
+        )
     if isinstance(value, list | tuple):
-        return tuple(freeze_json(item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(
+            freeze_json(item, f"{where}[{i}]", depth=depth + 1) for i, item in enumerate(value)
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidInputError(f"{where} is {value}: JSON holds finite numbers only")
     if isinstance(value, str):
         _check_json_text(value, where)
         return str(value)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise InvalidInputError(f"{where} is a number of more than {MAX_BITS} bits: give a string")
     if value is None or isinstance(value, bool | int | float):
         return value
     raise InvalidInputError(f"{where} is a {type(value).__name__}: use JSON values only")
@@ -171,7 +187,9 @@ def _check_json_text(text: str, where: str) -> None:
 def fingerprint(text: str) -> str:
     """Sixteen hex digits, equal for texts with the same words, whatever their case and spacing."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return hashlib.sha256(" ".join(re.findall(r"\w+", folded)).encode()).hexdigest()[:16]
+    # Not \w: it knows neither the vowel signs of Hindi nor emoji, and these tell texts apart.
+    spoken = "".join(c if unicodedata.category(c)[0] in "LMNS" else " " for c in folded).split()
+    return hashlib.sha256(" ".join(spoken or folded.split()).encode()).hexdigest()[:16]
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:
@@ -313,8 +331,9 @@ class MemCube(_Value):
         return hash((self.id, self.version))
 
     def __repr__(self) -> str:
-        words = self.text if len(self.text) <= 60 else self.text[:57] + "..."
-        shown = repr(words) if words else self.memory_type
+        words = repr(self.text[:61])  # cut again: one character may be written as ten
+        words = words if len(words) <= 62 else f"{words[:58]}...{words[0]}"
+        shown = words if self.text else self.memory_type
         return f"MemCube({self.id[:8]}…{self.id[-4:]} v{self.version} {self.state} {shown})"
 
     __str__ = __repr__

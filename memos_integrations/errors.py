@@ -28,6 +28,8 @@ Nothing here subclasses ``RuntimeError``: LlamaIndex retries a coroutine that ra
 
 from __future__ import annotations
 
+from functools import partial
+
 
 class MemOSError(Exception):
     """Root of every error that this package raises on purpose."""
@@ -70,6 +72,10 @@ class VersionConflictError(MemOSError):
             "read it again, then update from what you see"
         )
         self.cube_id, self.expected, self.actual = cube_id, expected, actual
+
+    def __reduce__(self) -> tuple[object, ...]:
+        made = partial(type(self), expected=self.expected, actual=self.actual)
+        return made, (self.cube_id,)
 
 
 class EmbeddingError(MemOSError):

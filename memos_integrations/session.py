@@ -6,7 +6,7 @@ import asyncio
 import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeGuard, TypeVar
 
 import networkx as nx
 
@@ -138,6 +138,7 @@ class MemorySession:
         moved on meanwhile raises :class:`VersionConflictError`; without it the last writer
         wins. Raises :class:`CubeNotFoundError`, :class:`FrozenCubeError`.
         """
+        _check_version(expected_version, "expected_version")
         given: dict[str, Any] = {
             "event_time": event_time,
             "tags": tags if isinstance(tags, _Unchanged) else _strings(tags, "tags"),
@@ -173,6 +174,7 @@ class MemorySession:
         Raises :class:`CubeNotFoundError`, also for a memory of another namespace.
         """
         cube_id = check_id(id)
+        _check_version(version, "version")
         with self._vault.snapshot(self.namespace) as view:
             head = view.head(cube_id)
             if head is None:
@@ -212,6 +214,8 @@ class MemorySession:
             or not 0 <= min_score <= 1
         ):
             raise InvalidInputError(f"min_score is {min_score!r}: give a number from 0 to 1")
+        if policy is not None and not isinstance(policy, SearchPolicy):
+            raise InvalidInputError(f"policy is {policy!r}: give a SearchPolicy")
         call = self._reader.ask(query, now=self._clock.now())
         return self._operator.search(
             self.namespace,
@@ -247,13 +251,13 @@ class MemorySession:
         cube_id = check_id(id)
         if direction not in ("sources", "derived", "both"):
             raise InvalidInputError(f"direction {direction!r}: use 'sources', 'derived' or 'both'")
-        if depth is not None and (not isinstance(depth, int) or depth < 0):
+        if depth is not None and (not _is_int(depth) or depth < 0):
             raise InvalidInputError(f"depth {depth!r}: give a number of steps, or None for all")
         with self._vault.snapshot(self.namespace) as view:
             head = view.head(cube_id, deleted=True)
             if head is None:
                 raise self._missing(cube_id)
-            return view.closure(head, direction, depth)
+            return view.closure(head, direction, depth if depth is None else min(depth, 2**31))
 
     def count(self, filters: Mapping[str, Any] | None = None) -> int:
         """How many memories there are (with ``filters`` as in :meth:`search`)."""
@@ -327,8 +331,17 @@ async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 
 def check_limit(limit: object) -> None:
     """Refuse what is not a number of results."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+    if not _is_int(limit) or not 1 <= limit <= MAX_LIMIT:
         raise InvalidInputError(f"limit is {limit!r}: give a number from 1 to {MAX_LIMIT:,}")
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_version(version: object, what: str) -> None:
+    if version is not None and not _is_int(version):
+        raise InvalidInputError(f"{what} is {version!r}: give the number of a version")
 
 
 def _strings(values: Iterable[str], what: str) -> tuple[str, ...]:
@@ -341,6 +354,8 @@ def _narrowed(
     filters: Mapping[str, Any] | None, window: TimeWindow | None, memory_type: str | None
 ) -> Mapping[str, Any] | None:
     """The filters with the time window and the memory type written into them."""
+    if window is not None and not isinstance(window, TimeWindow):
+        raise InvalidInputError(f"window is {window!r}: give a TimeWindow(start, end)")
     if window is None and memory_type is None:
         return filters
     if filters is not None and not isinstance(filters, Mapping):
@@ -351,20 +366,21 @@ def _narrowed(
             raise InvalidInputError(
                 f"memory_type {memory_type!r}: use 'plaintext', 'activation' or 'parameter'"
             )
-        narrowed["memory_type"] = _both(narrowed.get("memory_type"), {"$eq": memory_type})
+        narrowed["memory_type"] = _both(narrowed.get("memory_type", {}), {"$eq": memory_type})
     if window is not None:
         bounds: dict[str, Any] = {}
         if window.start is not None:
             bounds["$gte"] = window.start
         if window.end is not None:
             bounds["$lt"] = window.end
-        narrowed["event_time"] = _both(narrowed.get("event_time"), bounds)
-    return {name: value for name, value in narrowed.items() if value != {}}
+        if bounds:
+            narrowed["event_time"] = _both(narrowed.get("event_time", {}), bounds)
+    return narrowed
 
 
 def _both(one: Any, other: dict[str, Any]) -> dict[str, Any]:
     """Two conditions on one field, both of which must hold."""
-    conditions = dict(one) if isinstance(one, Mapping) else {} if one is None else {"$eq": one}
+    conditions = dict(one) if isinstance(one, Mapping) else {"$eq": one}
     clash: Sequence[str] = [op for op in other if op in conditions]
     if clash:
         raise InvalidInputError(

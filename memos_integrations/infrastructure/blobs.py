@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 from memos_integrations.errors import BlobNotFoundError, InvalidInputError, StoreFullError
@@ -13,17 +14,22 @@ from memos_integrations.infrastructure import crashpoints
 
 
 class FsspecBlobs:
-    """A :class:`~memos_integrations.protocols.BlobStore` under ``url`` (a folder, ``memory://``, ``s3://``).
+    """A :class:`~memos_integrations.protocols.BlobStore` under ``url`` (``memory://``, ``s3://``).
+
+    A folder is given as a ``Path``, so that none of its characters is read as part of a URL.
 
     The name of a blob is the sha256 of its bytes, checked at every read. A blob appears whole
     or not at all: it is written beside and moved into place.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | Path) -> None:
         import fsspec
 
         self._fs: Any
-        self._fs, root = fsspec.core.url_to_fs(url)
+        if isinstance(url, Path):
+            self._fs, root = fsspec.filesystem("file"), str(url)
+        else:
+            self._fs, root = fsspec.core.url_to_fs(url)
         self._root = root.rstrip("/")
         self._local = "file" in self._fs.protocol
 

@@ -61,7 +61,7 @@ class Database:
         self._writer = threading.Lock()
         self._closed = False
         self._engine = sa.create_engine(
-            f"sqlite+pysqlite:///{path}",
+            sa.URL.create("sqlite+pysqlite", database=str(path)),
             connect_args={"check_same_thread": False, "timeout": 10},
             pool_size=8,
             max_overflow=56,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -28,6 +29,12 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "$lte": operator.le,
 }
 OPERATORS = (*_COMPARE, "$in")
+
+MAX_VALUES = 10_000
+"""The most values that one ``$in`` takes."""
+
+_UNSEARCHABLE = re.compile(r'["\\\x00-\x1f]')
+"""What a JSON path cannot say: characters that JSON writes with a backslash."""
 
 _TIMES = ("created_at", "event_time", "said_at", "expires_at")
 _WORDS = (
@@ -120,7 +127,12 @@ def _items(field: str, value: Any) -> list[Any]:
         raise InvalidFilterError(
             f"{field!r} $in takes a list of values, not {type(value).__name__}"
         )
-    return list(value)
+    items = list(value)
+    if len(items) > MAX_VALUES:
+        raise InvalidFilterError(
+            f"{field!r} $in has {len(items):,} values: give {MAX_VALUES:,} at most"
+        )
+    return items
 
 
 def _typed(field: str, kind: str, value: Any) -> Any:
@@ -147,7 +159,7 @@ def _typed(field: str, kind: str, value: Any) -> Any:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and abs(value) < 2**63
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
 def _clean(field: str, value: str) -> str:
@@ -155,6 +167,8 @@ def _clean(field: str, value: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidFilterError(f"{field!r} is compared with text that is not Unicode") from None
+    if "\x00" in value:
+        raise InvalidFilterError(f"{field!r} is compared with a NUL byte: it cannot be searched")
     return value
 
 
@@ -175,17 +189,16 @@ def _list_clause(field: str, op: str, value: Any) -> Clause:
 def _metadata_clause(field: str, op: str, value: Any) -> Clause:
     """Compare one metadata value; keys may hold dots, nesting is not searched."""
     key = _clean(field, field.removeprefix("metadata."))
-    if '"' in key:
+    if _UNSEARCHABLE.search(key):
         raise InvalidFilterError(
-            f"{field!r}: a metadata key with a quotation mark cannot be searched"
+            f"{field!r}: a metadata key with a quotation mark, a backslash or a control character "
+            "cannot be searched"
         )
     path = f'$.header.descriptive.metadata."{key}"'
     column = sa.func.json_extract(versions.c.body, path)
     kind = sa.func.json_type(versions.c.body, path)
     if op == "$in":
-        return sa.or_(
-            sa.false(), *(_metadata_clause(field, "$eq", item) for item in _items(field, value))
-        )
+        return _any_of(field, column, kind, _items(field, value))
     if value is None:
         absent = sa.or_(kind.is_(None), kind == "null")
         return _none_clause(field, sa.case((absent, None), else_=1), op)
@@ -205,3 +218,20 @@ def _metadata_clause(field: str, op: str, value: Any) -> Clause:
         return clause
     same = _metadata_clause(field, "$eq", value)
     return sa.or_(kind.is_(None), sa.not_(same))
+
+
+def _any_of(
+    field: str, column: sa.ColumnElement[Any], kind: sa.ColumnElement[Any], wanted: list[Any]
+) -> Clause:
+    """One list a kind of value: SQLite refuses a thousand conditions one in another."""
+    words = [_clean(field, item) for item in wanted if isinstance(item, str)]
+    numbers = [item for item in wanted if _is_number(item)]
+    others = {item for item in wanted if item is None or isinstance(item, bool)}
+    wrong = [w for w in wanted if not (isinstance(w, str | bool) or w is None or _is_number(w))]
+    if wrong:
+        _metadata_clause(field, "$eq", wrong[0])  # raises
+    return sa.or_(
+        sa.and_(kind == "text", column.in_(words)),
+        sa.and_(kind.in_(["integer", "real"]), column.in_(numbers)),
+        *(_metadata_clause(field, "$eq", item) for item in others),
+    )

@@ -57,7 +57,7 @@ def telling_words(text: str) -> list[str]:
 
     "Maya's" is the word "maya": the index has no use for the "s".
     """
-    spoken = re.sub(r"['’](s|m|d|t|ve|re|ll)\b", " ", text.casefold())
+    spoken = re.sub(r"['’](s|m|d|t|ve|re|ll)\b", " ", text.lower())
     words = list(dict.fromkeys(re.findall(r"\w+", spoken)))
     return [word for word in words if word not in _FUNCTION_WORDS] or words
 

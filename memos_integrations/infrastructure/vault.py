@@ -23,6 +23,7 @@ from memos_integrations.errors import (
     CubeNotFoundError,
     EmbedderMismatchError,
     IdempotencyConflictError,
+    InvalidInputError,
     MemOSError,
     NotAStoreError,
     StoreNotWritableError,
@@ -69,7 +70,7 @@ class MemVault:
         except BaseException:
             self._owner.release()
             raise
-        self.blobs = FsspecBlobs(str(self.folder / "blobs"))
+        self.blobs = FsspecBlobs(self.folder / "blobs")
         self.usage = UsageCounters()
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
         parts = (self.usage, self._keeper, self._database, self._owner)
@@ -375,6 +376,10 @@ def _prepared(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in folder.iterdir()}
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{str(folder)!r} cannot be the name of a folder: {error}"
+        ) from None
     except (FileExistsError, NotADirectoryError):
         raise NotAStoreError(f"{folder} is a file: give a folder") from None
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memos_integrations.cube import Draft, Plaintext, check_time
+from memos_integrations.cube import Draft, Plaintext, check_time, freeze_json
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.content import Item, read_items
 from memos_integrations.interface.dates import scan_times
@@ -112,7 +112,7 @@ class MemReader:
 
     def _drafts(self, item: Item, given: _Given) -> Iterator[Draft]:
         source = given.source or item.source
-        metadata = {**item.metadata, **given.metadata}
+        metadata = freeze_json({**item.metadata, **given.metadata})
         if len(item.text) <= self.chunk_chars:
             yield _draft(item.text, item, given, source, metadata)
             return

@@ -44,6 +44,9 @@ class SearchPolicy:
     """Cosine from which two memories with mostly the same words count as one in a result."""
 
     def __post_init__(self) -> None:
+        numbers = vars(self).values()
+        if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+            raise InvalidInputError(f"every part of a search policy is a number: {self}")
         weights = (self.dense, self.lexical, self.recency, self.event_time)
         if not all(math.isfinite(w) and w >= 0 for w in weights):
             raise InvalidInputError("search weights must be finite and not negative")
@@ -190,5 +193,5 @@ def explain(
 
 def shared_words(question: str, cube: MemCube) -> list[str]:
     """The telling words that question and memory share, as the question has them (five at most)."""
-    said = f"{cube.header.descriptive.speaker or ''} {cube.text}".casefold()
+    said = f"{cube.header.descriptive.speaker or ''} {cube.text}".lower()
     return [word for word in telling_words(question) if word[:5] in said][:5]

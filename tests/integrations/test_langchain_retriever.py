@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +16,7 @@ from langchain_core.runnables import RunnablePassthrough
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from memos_integrations import MemorySession, MemOS
+from memos_integrations.errors import InvalidInputError
 from memos_integrations.langchain import MemOSRetriever
 from memos_integrations.testing import WordEmbedder
 
@@ -83,6 +86,27 @@ async def test_async_gives_the_same(retriever: MemOSRetriever) -> None:
     now, later = retriever.invoke("trumpet"), await retriever.ainvoke("trumpet")
     assert [d.id for d in now] == [d.id for d in later]
     assert [d.id for d in (await retriever.abatch(["trumpet"]))[0]] == [d.id for d in now]
+
+
+async def test_the_event_loop_goes_on(waiting: MemorySession, gate: threading.Event) -> None:
+    waiting.add(FACTS)
+
+    async def open_gate() -> None:
+        gate.set()
+
+    found, _ = await asyncio.gather(MemOSRetriever(session=waiting).ainvoke("Maya"), open_gate())
+    assert len(found) == 3
+
+
+def test_batch(retriever: MemOSRetriever) -> None:
+    walnuts, trumpet = retriever.batch(["walnuts", "trumpet"])
+    assert walnuts[0].page_content == "Maya is allergic to walnuts"
+    assert trumpet[0].page_content == "Jonas plays the trumpet"
+
+
+def test_a_wrong_limit_is_a_typed_error(retriever: MemOSRetriever) -> None:
+    with pytest.raises(InvalidInputError, match="limit"):
+        retriever.invoke("walnuts", limit=-1)
 
 
 def test_in_a_chain(retriever: MemOSRetriever) -> None:

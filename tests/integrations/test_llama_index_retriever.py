@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import pytest
 from llama_index.core.llms import MockLLM
@@ -43,6 +45,22 @@ def test_models_are_shown_words_not_bookkeeping(retriever: MemOSRetriever) -> No
 async def test_async_gives_the_same(retriever: MemOSRetriever) -> None:
     now, later = retriever.retrieve("trumpet"), await retriever.aretrieve("trumpet")
     assert [n.node.node_id for n in now] == [n.node.node_id for n in later]
+
+
+async def test_the_event_loop_goes_on(waiting: MemorySession, gate: threading.Event) -> None:
+    waiting.add(FACTS)
+
+    async def open_gate() -> None:
+        gate.set()
+
+    found, _ = await asyncio.gather(MemOSRetriever(waiting).aretrieve("Maya"), open_gate())
+    assert len(found) == 3
+
+
+async def test_in_an_async_query_engine(retriever: MemOSRetriever) -> None:
+    engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
+    answer = await engine.aquery("walnuts")
+    assert answer.source_nodes[0].node.get_content() == "Maya is allergic to walnuts"
 
 
 def test_filters(alice: MemorySession, retriever: MemOSRetriever) -> None:

@@ -84,7 +84,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"priority": 10}, "priority"),
     ({"priority": -1}, "priority"),
     ({"metadata": {"x": float("nan")}}, "finite"),
-    ({"metadata": {1: "x"}}, "valid string"),
+    ({"metadata": {1: "x"}}, "keys must be strings"),
     ({"metadata": {"x": object()}}, "JSON"),
     ({"metadata": {"x": "\ud800"}}, "surrogate"),
     ({"speaker": ""}, "empty"),

@@ -156,7 +156,7 @@ def test_documents_state_facts() -> None:
         ({"sensitivity": "health"}, "sensitivity must be a list"),
         ({"metadata": ["a"]}, "metadata is a list: give a dict"),
         ({"metadata": {"a": object()}}, "metadata.a"),
-        ({"metadata": {7: "a"}}, "metadata.7"),
+        ({"metadata": {7: "a"}}, "keys must be strings"),
         ({"speaker": " "}, "speaker: text is empty"),
         ({"source": 7}, "source: "),
         ({"event_time": datetime(2023, 5, 10)}, "has no time zone"),

