@@ -66,7 +66,8 @@ _COLUMNS: dict[str, tuple[sa.ColumnElement[Any], str]] = {
     "id": (cubes.c.id, "text"),
     "version": (versions.c.version, "number"),
     "priority": (versions.c.priority, "number"),
-    "frozen": (versions.c.frozen, "bool"),
+    # As SQLite has it, 0 or 1: SQLAlchemy puts no truth values in order.
+    "frozen": (sa.type_coerce(versions.c.frozen, sa.Integer), "bool"),
     "uses": (_counter(usage.c.uses, 0), "number"),
     "heat": (_counter(usage.c.heat, 0.0), "number"),
     "last_used_at": (_counter(usage.c.last_used_at, None), "time"),
@@ -147,7 +148,7 @@ def _typed(field: str, kind: str, value: Any) -> Any:
             raise InvalidFilterError(f"unknown state {value!r}: use one of {', '.join(State)}")
         return _clean(field, str(value))
     if kind == "bool" and isinstance(value, bool):
-        return value
+        return int(value)
     if kind == "number" and _is_number(value):
         return value
     wanted = {"time": "a datetime with a time zone", "text": "a string", "bool": "True or False"}
@@ -204,7 +205,7 @@ def _metadata_clause(field: str, op: str, value: Any) -> Clause:
         return _none_clause(field, sa.case((absent, None), else_=1), op)
     # json_extract gives 1 for true: the JSON type tells them apart.
     if isinstance(value, bool):
-        clause: Clause = _COMPARE[op](kind, "true" if value else "false")
+        clause: Clause = sa.and_(kind.in_(["true", "false"]), _COMPARE[op](column, int(value)))
     elif isinstance(value, str):
         clause = sa.and_(kind == "text", _COMPARE[op](column, _clean(field, value)))
     elif _is_number(value):

@@ -56,6 +56,10 @@ class SearchPolicy:
             raise InvalidInputError("rrf_k, candidates and half_life_days must be positive")
 
 
+MOST_CANDIDATES = 2_000
+"""Where widening the search ends when all it finds are repeats."""
+
+
 def retrieve(
     view: Snapshot,
     call: MemoryCall,
@@ -69,14 +73,43 @@ def retrieve(
 
     ``vector``: the question, float32 ``(dimension,)``, unit length; needed if ``policy.dense``.
     The score is the weighted mean of ``(k + 1) / (k + rank)`` over the sources, so 1 means
-    first in each.
+    first in each. When repeats of one another fill the candidates, more are asked for.
     """
     want = max(policy.candidates, limit * 2 + 8)
+    while True:
+        sources = _candidates(view, call, vector, policy, want, filters)
+        found = _ranked(view, call, sources, policy, limit)
+        exhausted = all(len(ranked) < want for _, ranked in sources.values())
+        if len(found) == limit or exhausted or want >= MOST_CANDIDATES:
+            return found
+        want *= 4
+
+
+def _candidates(
+    view: Snapshot,
+    call: MemoryCall,
+    vector: Vectors | None,
+    policy: SearchPolicy,
+    want: int,
+    filters: Sequence[Clause],
+) -> dict[str, tuple[float, Ranked]]:
+    """By source: its weight, and the best ``want`` it knows."""
     sources: dict[str, tuple[float, Ranked]] = {}
     if policy.dense and vector is not None:
         sources["dense"] = policy.dense, view.nearest(vector, want, filters)
     if policy.lexical:
         sources["lexical"] = policy.lexical, view.matching(call.text, want, filters)
+    return sources
+
+
+def _ranked(
+    view: Snapshot,
+    call: MemoryCall,
+    sources: Mapping[str, tuple[float, Ranked]],
+    policy: SearchPolicy,
+    limit: int,
+) -> list[tuple[int, Hit]]:
+    """The candidates fused, timed, without repeats, cut and explained."""
     fused = fuse(sources, policy.rrf_k)
     ranks = {
         name: {pk: i + 1 for i, (pk, _) in enumerate(found)} for name, (_, found) in sources.items()
