@@ -104,7 +104,8 @@ class MemOS:
             return reindex(
                 vault,
                 chosen.fingerprint,
-                lambda cubes: embed_checked(chosen, [embedding_text(cube) for cube in cubes]),
+                lambda texts: embed_checked(chosen, texts),
+                embedding_text,
                 progress,
             )
         finally:

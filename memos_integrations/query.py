@@ -82,3 +82,16 @@ class Hit:
             **about,
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Use:
+    """A memory stood in a prompt."""
+
+    prompt: str
+    """Which prompt, by the name that the caller gave it."""
+    position: int
+    """Where among the memories in it, from 0."""
+    version: int
+    """Which version of the memory."""
+    at: datetime

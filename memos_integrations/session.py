@@ -10,7 +10,14 @@ from typing import Any, Final, Literal, ParamSpec, TypeGuard, TypeVar
 
 import networkx as nx
 
-from memos_integrations.cube import MemCube, Namespace, Principal, check_id, check_text
+from memos_integrations.cube import (
+    MemCube,
+    Namespace,
+    Principal,
+    check_id,
+    check_namespace,
+    check_text,
+)
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure.filters import compile_filters
 from memos_integrations.infrastructure.vault import MemVault
@@ -18,7 +25,8 @@ from memos_integrations.interface.reader import MemReader
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.protocols import Clock
-from memos_integrations.query import Hit, TimeWindow
+from memos_integrations.query import Hit, TimeWindow, Use
+from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -226,6 +234,41 @@ class MemorySession:
             policy=policy,
         )
 
+    def get_many(self, ids: Iterable[str]) -> builtins.list[MemCube]:
+        """The memories of these ids as they stand now, in the order asked for.
+
+        Left out, not refused: what is deleted, expired or archived, and what another namespace
+        holds. So what a search found a while ago can be read again before it is used.
+        """
+        wanted = [check_id(one) for one in _strings(ids, "ids")]
+        with self._vault.snapshot(self.namespace) as view:
+            found = {cube.id: cube for cube in view.searchable(wanted)}
+        return [found[one] for one in wanted if one in found]
+
+    def record_uses(self, shown: Iterable[MemCube | Hit], *, prompt: str) -> None:
+        """Report that these memories stood in a prompt, in this order.
+
+        ``prompt`` names it, such as a message or run id; the same name again replaces. What was
+        reported last may be lost in a crash; memories never are.
+        """
+        check_text(prompt, what="prompt", max_bytes=1024)
+        cubes = [one.cube if isinstance(one, Hit) else one for one in shown]
+        self._vault.record_placements(
+            [cube for cube in cubes if cube.namespace == self.namespace], prompt
+        )
+
+    def uses(self, id: str) -> builtins.list[Use]:
+        """The prompts that a memory stood in, as :meth:`record_uses` was told; oldest first.
+
+        Raises :class:`CubeNotFoundError`.
+        """
+        cube_id = check_id(id)
+        with self._vault.snapshot(self.namespace) as view:
+            head = view.head(cube_id, deleted=True)
+            if head is None:
+                raise self._missing(cube_id)
+            return self._vault.placements.of(view.tx, head.cube_pk, cube_id)
+
     def history(self, id: str) -> builtins.list[MemCube]:
         """Every version of a memory, oldest first; also of a deleted one."""
         cube_id = check_id(id)
@@ -282,6 +325,27 @@ class MemorySession:
         with self._vault.snapshot(self.namespace) as view:
             return view.page(clauses, limit, start)
 
+    def below(self, *parts: str) -> MemorySession:
+        """The same principal's session in a namespace below this one."""
+        return MemorySession(
+            self.principal,
+            check_namespace((*self.namespace, *parts)),
+            vault=self._vault,
+            operator=self._operator,
+            reader=self._reader,
+            clock=self._clock,
+        )
+
+    def shelf(self, name: str) -> Shelf:
+        """Memories under keys, in this namespace and below it: what key-value stores are made of.
+
+        ``name`` keeps the keys of one user of shelves apart from those of another.
+        """
+        check_text(name, what="shelf", max_bytes=256)
+        return Shelf(
+            name, self.principal, self.namespace, operator=self._operator, reader=self._reader
+        )
+
     def _missing(self, cube_id: str) -> CubeNotFoundError:
         return CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(self.namespace)}")
 
@@ -302,6 +366,18 @@ class MemorySession:
     async def aget(self, id: str, *, version: int | None = None) -> MemCube:
         """:meth:`get` in a worker thread."""
         return await offload(self.get, id, version=version)
+
+    async def aget_many(self, ids: Iterable[str]) -> builtins.list[MemCube]:
+        """:meth:`get_many` in a worker thread."""
+        return await offload(self.get_many, ids)
+
+    async def arecord_uses(self, shown: Iterable[MemCube | Hit], *, prompt: str) -> None:
+        """:meth:`record_uses` in a worker thread."""
+        await offload(self.record_uses, shown, prompt=prompt)
+
+    async def auses(self, id: str) -> builtins.list[Use]:
+        """:meth:`uses` in a worker thread."""
+        return await offload(self.uses, id)
 
     async def asearch(self, query: str, **options: Any) -> builtins.list[Hit]:
         """:meth:`search` in a worker thread."""

@@ -63,6 +63,7 @@ def _counter(column: sa.Column[Any], otherwise: object) -> sa.ColumnElement[Any]
 _COLUMNS: dict[str, tuple[sa.ColumnElement[Any], str]] = {
     **{name: (versions.c[name], "time") for name in _TIMES},
     **{name: (versions.c[name], "text") for name in _WORDS},
+    "expires_at": (cubes.c.expires_at, "time"),  # a use may have prolonged it
     "id": (cubes.c.id, "text"),
     "version": (versions.c.version, "number"),
     "priority": (versions.c.priority, "number"),

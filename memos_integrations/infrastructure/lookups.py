@@ -12,7 +12,13 @@ import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace, State
 from memos_integrations.infrastructure.filters import Clause
-from memos_integrations.infrastructure.schema import activities, cubes, to_micros, versions
+from memos_integrations.infrastructure.schema import (
+    activities,
+    cubes,
+    from_micros,
+    to_micros,
+    versions,
+)
 
 HIDDEN = (State.MERGED, State.ARCHIVED, State.EXPIRED)
 """States that searches leave out."""
@@ -72,7 +78,8 @@ def find_keyed(tx: sa.Connection, namespace_pk: int, key: str) -> tuple[int, str
     return (row.pk, row.digest) if row else None
 
 
-_HEADS = cubes.join(versions, versions.c.pk == cubes.c.head_pk)
+HEADS = cubes.join(versions, versions.c.pk == cubes.c.head_pk)
+"""Every cube with its current version."""
 
 
 def readable(namespace_pk: int) -> list[Clause]:
@@ -91,7 +98,7 @@ def searchable(namespace_pk: int, now: datetime) -> list[Clause]:
 
 def select_pks(where: Sequence[Clause]) -> sa.Select[tuple[int]]:
     """The keys of the cubes whose current version fulfils all conditions."""
-    return sa.select(cubes.c.pk).select_from(_HEADS).where(*where)
+    return sa.select(cubes.c.pk).select_from(HEADS).where(*where)
 
 
 # The gate stands in every search: a constant statement, with the keys as one JSON parameter.
@@ -128,14 +135,27 @@ def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> di
     return dict(hot(tx, _VECTORS, json.dumps(list(cube_pks)), namespace_pk))
 
 
+def read_cube(body: str, expires_at: int | None) -> MemCube:
+    """A current version as it stands: a use may have prolonged its life since it was written."""
+    cube = MemCube.model_validate_json(body)
+    rules = cube.header.governance
+    moment = None if expires_at is None else from_micros(expires_at)
+    if rules.expires_at == moment:
+        return cube
+    header = cube.header.model_copy(
+        update={"governance": rules.model_copy(update={"expires_at": moment})}
+    )
+    return cube.model_copy(update={"header": header})
+
+
 def load(tx: sa.Connection, cube_pks: Sequence[int]) -> dict[int, MemCube]:
     """Current versions by key."""
     rows = tx.execute(
-        sa.select(cubes.c.pk, versions.c.body)
-        .select_from(_HEADS)
+        sa.select(cubes.c.pk, versions.c.body, cubes.c.expires_at)
+        .select_from(HEADS)
         .where(cubes.c.pk.in_(list(cube_pks)))
     )
-    return {pk: MemCube.model_validate_json(body) for pk, body in rows}
+    return {pk: read_cube(body, expires_at) for pk, body, expires_at in rows}
 
 
 def head(
@@ -146,9 +166,11 @@ def head(
     if not deleted:
         clauses.append(cubes.c.deleted_by.is_(None))
     row = tx.execute(
-        sa.select(cubes.c.pk, cubes.c.head_pk, versions.c.body).select_from(_HEADS).where(*clauses)
+        sa.select(cubes.c.pk, cubes.c.head_pk, versions.c.body, cubes.c.expires_at)
+        .select_from(HEADS)
+        .where(*clauses)
     ).first()
-    return Head(row.pk, row.head_pk, MemCube.model_validate_json(row.body)) if row else None
+    return Head(row.pk, row.head_pk, read_cube(row.body, row.expires_at)) if row else None
 
 
 def chain(tx: sa.Connection, cube_pk: int) -> list[MemCube]:
@@ -163,16 +185,17 @@ def page(
     tx: sa.Connection, where: Sequence[Clause], limit: int, after: str | None
 ) -> list[tuple[int, MemCube]]:
     """Up to ``limit`` cubes in the order of their ids (oldest first), after the id ``after``."""
-    query = sa.select(cubes.c.pk, versions.c.body).select_from(_HEADS).where(*where)
+    columns = cubes.c.pk, versions.c.body, cubes.c.expires_at
+    query = sa.select(*columns).select_from(HEADS).where(*where)
     if after is not None:
         query = query.where(cubes.c.id > after)
     rows = tx.execute(query.order_by(cubes.c.id).limit(limit))
-    return [(pk, MemCube.model_validate_json(body)) for pk, body in rows]
+    return [(pk, read_cube(body, expires_at)) for pk, body, expires_at in rows]
 
 
 def count(tx: sa.Connection, where: Sequence[Clause]) -> int:
     """How many cubes fulfil all conditions."""
-    query = sa.select(sa.func.count()).select_from(_HEADS).where(*where)
+    query = sa.select(sa.func.count()).select_from(HEADS).where(*where)
     return int(tx.execute(query).scalar_one())
 
 

@@ -18,6 +18,7 @@ from memos_integrations.infrastructure.schema import (
     cubes,
     edges,
     embeddings,
+    facets,
     namespaces,
     outbox,
     settings,
@@ -26,6 +27,16 @@ from memos_integrations.infrastructure.schema import (
 )
 from memos_integrations.infrastructure.vectors import encode
 from memos_integrations.protocols import Vectors
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one cube is found by: pieces of its text, each with its vector."""
+
+    spans: Sequence[tuple[int, int]]
+    """Where each piece stands in the text: ``text[start:stop]``."""
+    vectors: Vectors
+    """float32, ``(len(spans), dimension)``, unit length."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,15 @@ def insert_cubes(
     vectors: Vectors,
 ) -> None:
     """Write new cubes with their vectors (float32, ``(len(new), dimension)``, unit length)."""
+    keys = insert_rows(tx, namespace, activity_pk, new)
+    set_searchable(tx, namespace, list(zip(keys, new, strict=True)), vectors)
+    changed(tx, namespace, keys, live=len(new), churn=0)
+
+
+def insert_rows(
+    tx: sa.Connection, namespace: NamespaceRow, activity_pk: int, new: Sequence[MemCube]
+) -> list[int]:
+    """Write new cubes that no search finds yet; return their keys."""
     first_cube, first_version = _next(tx, cubes.c.pk), _next(tx, versions.c.pk)
     tx.execute(
         sa.insert(cubes),
@@ -104,8 +124,7 @@ def insert_cubes(
         ],
     )
     crashpoints.reach("versions-written")
-    _set_searchable(tx, namespace, [(first_cube + i, cube) for i, cube in enumerate(new)], vectors)
-    _changed(tx, namespace, [first_cube + i for i in range(len(new))], live=len(new), churn=0)
+    return [first_cube + i for i in range(len(new))]
 
 
 def insert_revision(
@@ -117,6 +136,15 @@ def insert_revision(
     vector: Vectors | None,
 ) -> None:
     """Write the next version of a cube; ``vector`` is ``None`` if it is searched as before."""
+    insert_version(tx, activity_pk, before, after)
+    if vector is not None:
+        remove_searchable(tx, before.cube_pk)
+        set_searchable(tx, namespace, [(before.cube_pk, after)], vector.reshape(1, -1))
+        changed(tx, namespace, [before.cube_pk], live=0, churn=1)
+
+
+def insert_version(tx: sa.Connection, activity_pk: int, before: Head, after: MemCube) -> None:
+    """Write the next version of a cube; what searches find it by stays as it is."""
     version_pk = _next(tx, versions.c.pk)
     tx.execute(sa.insert(versions), [_version_row(version_pk, before.cube_pk, activity_pk, after)])
     tx.execute(
@@ -133,17 +161,13 @@ def insert_revision(
             expires_at=_micros(after.header.governance.expires_at),
         )
     )
-    if vector is not None:
-        _remove_searchable(tx, before.cube_pk)
-        _set_searchable(tx, namespace, [(before.cube_pk, after)], vector.reshape(1, -1))
-        _changed(tx, namespace, [before.cube_pk], live=0, churn=1)
 
 
 def mark_deleted(tx: sa.Connection, namespace: NamespaceRow, activity_pk: int, head: Head) -> None:
     """Take a cube out of every read but its history."""
     tx.execute(sa.update(cubes).where(cubes.c.pk == head.cube_pk).values(deleted_by=activity_pk))
-    _remove_searchable(tx, head.cube_pk)
-    _changed(tx, namespace, [head.cube_pk], live=-1, churn=1)
+    remove_searchable(tx, head.cube_pk)
+    changed(tx, namespace, [head.cube_pk], live=-1, churn=1)
 
 
 def index_namespace(tx: sa.Connection, namespace: NamespaceRow) -> None:
@@ -214,12 +238,13 @@ def _micros(moment: datetime | None) -> int | None:
     return None if moment is None else to_micros(moment)
 
 
-def _set_searchable(
+def set_searchable(
     tx: sa.Connection,
     namespace: NamespaceRow,
     rows: Sequence[tuple[int, MemCube]],
     vectors: Vectors,
 ) -> None:
+    """Let searches find cubes, by their words and by one vector each."""
     tx.execute(
         sa.insert(embeddings),
         [
@@ -231,7 +256,27 @@ def _set_searchable(
     lexical.insert(tx, namespace.pk, [(pk, lexical_text(cube)) for pk, cube in rows])
 
 
-def _remove_searchable(tx: sa.Connection, cube_pk: int) -> None:
+def set_parts(tx: sa.Connection, namespace: NamespaceRow, cube_pk: int, parts: Parts) -> None:
+    """Add the vectors of the further pieces of a cube; the first stands in ``embeddings``."""
+    rows = [
+        {
+            "cube_pk": cube_pk,
+            "part": i,
+            "namespace_pk": namespace.pk,
+            "start": start,
+            "stop": stop,
+            "vector": encode(vector),
+        }
+        for i, ((start, stop), vector) in enumerate(zip(parts.spans, parts.vectors, strict=True))
+        if i > 0
+    ]
+    if rows:
+        tx.execute(sa.insert(facets), rows)
+
+
+def remove_searchable(tx: sa.Connection, cube_pk: int) -> None:
+    """Let no search find a cube any more."""
+    tx.execute(sa.delete(facets).where(facets.c.cube_pk == cube_pk))
     tx.execute(sa.delete(embeddings).where(embeddings.c.cube_pk == cube_pk))
     lexical.delete(tx, [cube_pk])
 
@@ -241,9 +286,10 @@ def lexical_text(cube: MemCube) -> str:
     return " ".join(filter(None, [cube.header.descriptive.speaker, cube.text, *cube.tags]))
 
 
-def _changed(
+def changed(
     tx: sa.Connection, namespace: NamespaceRow, cube_pks: Sequence[int], *, live: int, churn: int
 ) -> None:
+    """Count what changed in a namespace, and queue it for the vector index."""
     tx.execute(
         sa.update(namespaces)
         .where(namespaces.c.pk == namespace.pk)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 APPLICATION_ID = 0x4D43_7562
 """``MCub``: written into the SQLite header, so that a folder can be told to be ours."""
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 """The newest migration; a test keeps it equal to alembic's head."""
 
 metadata = sa.MetaData()
@@ -121,10 +121,44 @@ embeddings = sa.Table(
     sa.Index("embeddings_by_namespace", "namespace_pk"),
 )
 
+facets = sa.Table(
+    "facets",  # the further vectors of a memory that is found by several parts of its text
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),  # from 1: the first part is in embeddings
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("start", sa.Integer, nullable=False),  # the part is text[start:stop]
+    sa.Column("stop", sa.Integer, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+    sa.Index("facets_by_namespace", "namespace_pk"),
+)
+
+keys = sa.Table(
+    "keys",  # memories that are known by a name
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("shelf", sa.Text, nullable=False),  # whose names: a store's, a chat history's
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("ttl", sa.BigInteger),  # microseconds that a use prolongs its life by
+    sa.UniqueConstraint("namespace_pk", "shelf", "key"),
+)
+
+placements = sa.Table(
+    "placements",  # which memory stood in which prompt, and where
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("prompt", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
 staged_embeddings = sa.Table(
     "staged_embeddings",  # a reindex in progress; empty otherwise
     metadata,
     sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),  # 0 goes to embeddings, the others to facets
     sa.Column("version_pk", sa.Integer, nullable=False),
     sa.Column("embedder", sa.Text, nullable=False),
     sa.Column("vector", sa.LargeBinary, nullable=False),

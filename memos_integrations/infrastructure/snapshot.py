@@ -6,6 +6,7 @@ expired, revoked or foreign memories cannot come back, however stale the index i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from random import randrange
@@ -18,8 +19,15 @@ from memos_integrations.infrastructure import lexical, lookups, provenance
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.index_keeper import TOLERANCE, IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
+from memos_integrations.infrastructure.schema import cubes
 from memos_integrations.infrastructure.usage import UsageCounters
-from memos_integrations.infrastructure.vectors import decode, scan_among, scan_namespace
+from memos_integrations.infrastructure.vectors import (
+    best_of,
+    decode,
+    scan_among,
+    scan_facets,
+    scan_namespace,
+)
 from memos_integrations.protocols import Vectors
 
 MOST_ASKED = 2_000
@@ -58,6 +66,18 @@ class Snapshot:
     def load(self, cube_pks: Sequence[int]) -> dict[int, MemCube]:
         """Current versions by key, with their counters."""
         return self._usage.attach(self.tx, lookups.load(self.tx, cube_pks), self.now)
+
+    def searchable(self, cube_ids: Sequence[str]) -> list[MemCube]:
+        """Those of these cubes that a search may show now."""
+        if self.namespace is None or not cube_ids:
+            return []
+        wanted = sa.func.json_each(json.dumps(list(cube_ids))).table_valued("value")
+        where = [
+            *lookups.searchable(self.namespace.pk, self.now),
+            cubes.c.id.in_(sa.select(wanted.c.value)),
+        ]
+        found = dict(lookups.page(self.tx, where, len(cube_ids), None))
+        return list(self._usage.attach(self.tx, found, self.now).values())
 
     def page(self, filters: Sequence[Clause], limit: int, after: str | None) -> list[MemCube]:
         """Up to ``limit`` cubes after the id ``after``, oldest first."""
@@ -117,11 +137,30 @@ class Snapshot:
         space = self.namespace
         if space is None or space.live == 0:
             return []
+        found = None
         if space.collection is not None:
             found = self._ask_index(space, space.collection, vector, limit, filters)
-            if found is not None:
-                return found
-        return self._scan(space, vector, limit, filters)
+        if found is None:
+            found = self._scan(space, vector, limit, filters)
+        return self._with_facets(space, found, vector, limit, filters)
+
+    def _with_facets(
+        self,
+        space: NamespaceRow,
+        found: list[tuple[int, float]],
+        vector: Vectors,
+        limit: int,
+        filters: Sequence[Clause],
+    ) -> list[tuple[int, float]]:
+        """A memory that is found by several pieces of its text counts by the nearest one."""
+        pieces = scan_facets(self.tx, space.pk, vector)
+        ranked = best_of(pieces.items(), (), len(pieces))
+        allowed: list[tuple[int, float]] = []
+        for start in range(0, len(ranked), 500):
+            allowed += self._gate(space, ranked[start : start + 500], filters)
+            if len(allowed) >= limit:
+                break
+        return best_of(found, allowed, limit) if allowed else found
 
     def _gate(
         self,

@@ -35,6 +35,7 @@ from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.ownership import Ownership
+from memos_integrations.infrastructure.placements import Placements
 from memos_integrations.infrastructure.records import Activity
 from memos_integrations.infrastructure.schema import embeddings, namespaces, settings
 from memos_integrations.infrastructure.snapshot import Snapshot
@@ -71,9 +72,9 @@ class MemVault:
             self._owner.release()
             raise
         self.blobs = FsspecBlobs(self.folder / "blobs")
-        self.usage = UsageCounters()
+        self.usage, self.placements = UsageCounters(), Placements()
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
-        parts = (self.usage, self._keeper, self._database, self._owner)
+        parts = (self.usage, self.placements, self._keeper, self._database, self._owner)
         self._closing = weakref.finalize(self, _close, *parts)
         if self._has_index():
             self._keeper.notify()
@@ -105,6 +106,10 @@ class MemVault:
     def embedder(self) -> EmbedderFingerprint | None:
         """The embedder that the stored vectors come from; ``None`` while there are none."""
         return self._fingerprint
+
+    def embedder_is(self, fingerprint: EmbedderFingerprint) -> None:
+        """Vectors of this embedder have been committed."""
+        self._fingerprint = self._fingerprint or fingerprint
 
     def bind_embedder(self, fingerprint: EmbedderFingerprint) -> None:
         """Check that vectors of this embedder fit the store."""
@@ -145,13 +150,13 @@ class MemVault:
                 keyed = lookups.find_keyed(tx, namespace.pk, activity.idempotency_key)
                 if keyed is not None:
                     return _same(activity, keyed[1], lookups.generated_by(tx, keyed[0])), False
-            self._remember_embedder(tx, fingerprint)
+            self.remember_embedder(tx, fingerprint)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_cubes(tx, namespace, activity_pk, new, vectors)
-            return list(new), self._index_if_large(tx, path)
+            return list(new), self.index_if_large(tx, path)
 
-        written = self._written(work)
-        self._fingerprint = self._fingerprint or fingerprint
+        written = self.commit(work)
+        self.embedder_is(fingerprint)
         return written
 
     def replay(self, path: Namespace, activity: Activity) -> list[MemCube] | None:
@@ -187,7 +192,7 @@ class MemVault:
             records.insert_revision(tx, namespace, activity_pk, head, after, vector)
             return after, namespace.collection is not None
 
-        return self._written(work)
+        return self.commit(work)
 
     def delete(self, path: Namespace, activity: Activity, cube_id: str) -> None:
         """Take a cube out of every read but its history."""
@@ -198,14 +203,15 @@ class MemVault:
             records.mark_deleted(tx, namespace, activity_pk, head)
             return None, namespace.collection is not None
 
-        self._written(work)
+        self.commit(work)
 
-    def _written(self, work: Callable[[sa.Connection], tuple[T, bool]]) -> T:
+    def commit(self, work: Callable[[sa.Connection], tuple[T, bool]]) -> T:
+        """Do ``work`` in one transaction; it returns its result and whether the index follows."""
         self._owner.check()
 
         def with_counters(tx: sa.Connection) -> tuple[T, bool]:
             outcome = work(tx)
-            self.usage.flush(tx)
+            self._flush(tx)
             return outcome
 
         result, index_follows = self._database.write(with_counters)
@@ -213,7 +219,8 @@ class MemVault:
             self._keeper.notify()
         return result
 
-    def _remember_embedder(self, tx: sa.Connection, fingerprint: EmbedderFingerprint) -> None:
+    def remember_embedder(self, tx: sa.Connection, fingerprint: EmbedderFingerprint) -> None:
+        """Write down whose vectors these are, with the first of them."""
         if self._fingerprint is None:
             stored = tx.execute(
                 sa.select(settings.c.value).where(settings.c.key == "embedder")
@@ -223,7 +230,8 @@ class MemVault:
                     sa.insert(settings).values(key="embedder", value=fingerprint_json(fingerprint))
                 )
 
-    def _index_if_large(self, tx: sa.Connection, path: Namespace) -> bool:
+    def index_if_large(self, tx: sa.Connection, path: Namespace) -> bool:
+        """Give a namespace that has grown a vector index; whether it has one."""
         namespace = lookups.find_namespace(tx, path)
         assert namespace is not None
         if namespace.collection is None and namespace.live >= self._policy.exact_below:
@@ -233,10 +241,21 @@ class MemVault:
 
     def record_uses(self, cube_pks: Sequence[int]) -> None:
         """Count a recall of each; written with the next commit, or when there are many."""
-        if not self.usage.record(cube_pks, self._clock.now()):
-            return
+        if self.usage.record(cube_pks, self._clock.now()):
+            self._flush_alone()
+
+    def record_placements(self, shown: Sequence[MemCube], prompt: str) -> None:
+        """Note which memories stood in a prompt; written with the next commit, or when many."""
+        if self.placements.note(shown, prompt, self._clock.now()):
+            self._flush_alone()
+
+    def _flush(self, tx: sa.Connection) -> None:
+        self.usage.flush(tx)
+        self.placements.flush(tx)
+
+    def _flush_alone(self) -> None:
         try:
-            self._database.write(self.usage.flush)
+            self._database.write(self._flush)
         except MemOSError as error:  # a search does not fail because its count cannot be written
             log.warning("counters of use are kept in memory: %s", error)
 
@@ -245,16 +264,18 @@ class MemVault:
     @contextmanager
     def snapshot(self, path: Namespace) -> Iterator[Snapshot]:
         """One moment of one namespace: everything read in it fits together."""
+        with self.reading() as (tx, snapshot):
+            yield snapshot(lookups.find_namespace(tx, path))
+
+    @contextmanager
+    def reading(
+        self,
+    ) -> Iterator[tuple[sa.Connection, Callable[[NamespaceRow | None], Snapshot]]]:
+        """One moment of the store, and what makes the snapshot of a namespace at that moment."""
         self._owner.check()
         with self._database.read() as tx:
-            yield Snapshot(
-                tx,
-                lookups.find_namespace(tx, path),
-                self._clock.now(),
-                self.usage,
-                self._keeper,
-                self._policy,
-            )
+            parts = self._clock.now(), self.usage, self._keeper, self._policy
+            yield tx, lambda namespace: Snapshot(tx, namespace, *parts)
 
     def nearest(self, path: Namespace, vector: Vectors, limit: int) -> list[tuple[int, float]]:
         """The nearest searchable cubes to a unit vector (float32, ``(dim,)``): key, cosine."""
@@ -343,11 +364,18 @@ def fingerprint_json(fingerprint: EmbedderFingerprint) -> str:
     )
 
 
-def _close(usage: UsageCounters, keeper: IndexKeeper, database: Database, owner: Ownership) -> None:
+def _close(
+    usage: UsageCounters,
+    placements: Placements,
+    keeper: IndexKeeper,
+    database: Database,
+    owner: Ownership,
+) -> None:
     if not owner.is_here:
         return  # a fork ends; its parent still uses the store
     with contextlib.suppress(MemOSError):  # counters may be lost, closing must go on
         database.write(usage.flush)
+        database.write(placements.flush)
     keeper.close()
     database.close()
     owner.release()

@@ -5,14 +5,14 @@ All vectors have unit length, so the dot product is the cosine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
-from memos_integrations.infrastructure.schema import embeddings
+from memos_integrations.infrastructure.schema import embeddings, facets
 from memos_integrations.protocols import Vectors
 
 SCAN_ROWS = 16_384
@@ -20,6 +20,7 @@ SCAN_ROWS = 16_384
 
 # The whole namespace is read without SQLAlchemy's row objects: this is the hot loop.
 _NAMESPACE = "SELECT cube_pk, vector FROM embeddings WHERE namespace_pk = ?"
+_FACETS = "SELECT cube_pk, vector FROM facets WHERE namespace_pk = ?"
 
 
 def scan_namespace(
@@ -39,6 +40,41 @@ def scan_among(
     return _best(tx.execute(rows), vector, limit)
 
 
+def scan_facets(tx: sa.Connection, namespace_pk: int, vector: Vectors) -> dict[int, float]:
+    """Cosine of the nearest further piece, for each cube of a namespace that has such pieces."""
+    return _nearest_piece(tx.exec_driver_sql(_FACETS, (namespace_pk,)), vector)
+
+
+def scan_facets_among(
+    tx: sa.Connection, among: sa.Select[tuple[int]], vector: Vectors
+) -> dict[int, float]:
+    """The same over the cubes that the query ``among`` selects."""
+    rows = sa.select(facets.c.cube_pk, facets.c.vector).where(facets.c.cube_pk.in_(among))
+    return _nearest_piece(tx.execute(rows), vector)
+
+
+def _nearest_piece(rows: sa.CursorResult[Any], vector: Vectors) -> dict[int, float]:
+    best: dict[int, float] = {}
+    cursor = rows.cursor
+    assert cursor is not None
+    while page := cursor.fetchmany(SCAN_ROWS):
+        scores = decode([row[1] for row in page]) @ vector
+        for (pk, _), score in zip(page, scores.tolist(), strict=True):
+            best[pk] = max(score, best.get(pk, score))
+    rows.close()
+    return best
+
+
+def best_of(
+    one: Iterable[tuple[int, float]], other: Iterable[tuple[int, float]], limit: int
+) -> list[tuple[int, float]]:
+    """The best ``limit`` of two rankings; who stands in both counts by the better score."""
+    best: dict[int, float] = {}
+    for pk, score in (*one, *other):
+        best[pk] = max(score, best.get(pk, score))
+    return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+
+
 def _best(rows: sa.CursorResult[Any], vector: Vectors, limit: int) -> list[tuple[int, float]]:
     best: list[tuple[int, float]] = []
     cursor = rows.cursor  # the driver's own cursor: plain tuples
@@ -46,10 +82,10 @@ def _best(rows: sa.CursorResult[Any], vector: Vectors, limit: int) -> list[tuple
     while page := cursor.fetchmany(SCAN_ROWS):
         matrix = decode([row[1] for row in page])
         scores = matrix @ vector
-        top = (
-            np.argpartition(-scores, limit - 1)[:limit] if limit < len(scores) else range(len(page))
-        )
-        best += [(page[i][0], float(scores[i])) for i in top]
+        # All that are as near as the last one kept: of equals, the oldest memories come first.
+        last = np.partition(scores, -limit)[-limit] if limit < len(scores) else scores.min()
+        top = np.flatnonzero(scores >= last)
+        best += [(page[i][0], float(scores[i])) for i in top.tolist()]
         best = sorted(best, key=lambda pair: (-pair[1], pair[0]))[:limit]
     rows.close()
     return best

@@ -1,4 +1,4 @@
-"""LangChain: the same memory behind its interfaces. One class a file."""
+"""LangChain and LangGraph: the same memory behind their interfaces. One class a file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ except ImportError as error:
         "the LangChain adapters need langchain-core: pip install 'memos-integrations[langchain]'"
     ) from error
 
+from memos_integrations.langchain.embeddings import MemOSEmbeddings
 from memos_integrations.langchain.retriever import MemOSRetriever
+from memos_integrations.langchain.store import MemOSStore
 
-__all__ = ["MemOSRetriever"]
+__all__ = ["MemOSEmbeddings", "MemOSRetriever", "MemOSStore"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from memos_integrations.cube import (
@@ -28,12 +31,15 @@ from memos_integrations.errors import (
     VersionConflictError,
 )
 from memos_integrations.infrastructure.filters import compile_filters
-from memos_integrations.infrastructure.records import Activity
+from memos_integrations.infrastructure.keyed import KeyedView
+from memos_integrations.infrastructure.records import Activity, Parts
+from memos_integrations.infrastructure.shelves import Shelves
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import embed_checked, embed_query_checked
 from memos_integrations.operation.retrieval import SearchPolicy, retrieve
-from memos_integrations.protocols import Clock, Embedder, IdSource
+from memos_integrations.protocols import Clock, Embedder, IdSource, Vectors
 from memos_integrations.query import Hit, MemoryCall
 
 Progress = Callable[[int, int], None]
@@ -53,6 +59,7 @@ class MemOperator:
         policy: SearchPolicy,
     ) -> None:
         self._vault, self._embedder = vault, embedder
+        self._shelves = Shelves(vault, clock=clock)
         self._clock, self._ids, self._policy = clock, ids, policy
 
     def store(
@@ -133,6 +140,88 @@ class MemOperator:
         kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
         self._vault.record_uses([pk for pk, _ in kept])
         return [hit for _, hit in kept]
+
+    def shelve(self, who: Principal, shelf: str, wanted: Sequence[KeyedDraft]) -> None:
+        """Embed and write what is to stand under keys, all or none."""
+        pieces = [
+            one.draft.payload.text[start:stop]
+            for one in wanted
+            if one.draft is not None and isinstance(one.draft.payload, Plaintext)
+            for start, stop in one.spans
+        ]
+        vectors = embed_checked(self._embedder, pieces) if pieces else np.empty((0, 0), "<f4")
+        parts, at = [], 0
+        for one in wanted:
+            parts.append((one, Parts(one.spans, vectors[at : at + len(one.spans)])))
+            at += len(one.spans)
+
+        def build(one: KeyedDraft, before: MemCube | None, activity: Activity) -> MemCube:
+            return self._keyed_cube(who, one, before, activity)
+
+        activity = partial(self._activity, who=who)
+        self._shelves.write(shelf, parts, activity, build, self._embedder.fingerprint)
+
+    def sweep(self, root: Namespace, who: Principal, shelf: str) -> int:
+        """Take away what has outlived its time on a shelf; return how many."""
+        return self._shelves.sweep(root, shelf, partial(self._activity, who=who))
+
+    def shelf_view(self, root: Namespace, shelf: str) -> AbstractContextManager[KeyedView]:
+        """One moment of a shelf."""
+        return self._shelves.view(root, shelf)
+
+    def prolong(self, used: Sequence[KeyedMemory]) -> None:
+        """Begin the time to live of used memories anew.
+
+        Only of those that would gain a hundredth of it: reading in a loop is no writing.
+        """
+        now = self._clock.now()
+        due = [
+            one.pk
+            for one in used
+            if one.ttl is not None
+            and (expires := one.cube.header.governance.expires_at) is not None
+            and now + one.ttl - expires > one.ttl / 100
+        ]
+        if due:
+            self._shelves.prolong(due)
+
+    def count_uses(self, used: Sequence[KeyedMemory]) -> None:
+        """Count one use each."""
+        self._vault.record_uses([one.pk for one in used])
+
+    def question(self, text: str) -> Vectors:
+        """A question as a unit vector, float32 ``(dimension,)``."""
+        return embed_query_checked(self._embedder, text)
+
+    @property
+    def embedder(self) -> Embedder:
+        """Where vectors come from."""
+        return self._embedder
+
+    def _keyed_cube(
+        self, who: Principal, one: KeyedDraft, before: MemCube | None, activity: Activity
+    ) -> MemCube:
+        assert one.draft is not None
+        draft = one.draft
+        if one.ttl is not None:
+            draft = draft.model_copy(update={"expires_at": activity.at + one.ttl})
+        if before is None:
+            return self._cube(one.namespace, who, draft, activity)
+        if before.header.governance.frozen:
+            raise FrozenCubeError(f"{one.key!r} is frozen: it can be read, not changed")
+        fresh = self._cube(one.namespace, who, draft, activity)
+        header = Header(
+            descriptive=fresh.header.descriptive,
+            governance=fresh.header.governance.model_copy(
+                update={"owner": before.header.governance.owner}
+            ),
+            behaviour=Behaviour(
+                previous_version=before.version, context_fingerprint=_fingerprint(draft)
+            ),
+        )
+        return fresh.model_copy(
+            update={"id": before.id, "version": before.version + 1, "header": header}
+        )
 
     def _activity(
         self,

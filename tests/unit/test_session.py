@@ -486,8 +486,9 @@ async def test_async_twins_do_what_the_verbs_do(open_store: Opener, tmp_path: Pa
 
 def test_every_verb_has_its_twin() -> None:
     verbs = {"add", "get", "search", "update", "delete", "history", "lineage", "count", "list"}
+    verbs |= {"get_many", "uses", "record_uses"}
     public = {name for name in vars(MemorySession) if not name.startswith("_")}
-    assert public == verbs | {f"a{verb}" for verb in verbs}
+    assert public == verbs | {f"a{verb}" for verb in verbs} | {"below", "shelf"}
 
 
 async def test_async_errors_are_those_of_the_verbs(alice: MemorySession) -> None:

@@ -101,7 +101,11 @@ def test_a_newer_schema(folder: Path, memory: MemOS, open_store: Opener) -> None
     memory.session("alice").add("kept")
     memory.close()
     _set_revision(folder, "9999")
-    refused(folder, StoreSchemaError, "schema 9999.*up to 0001.*upgrade memos-integrations")
+    refused(
+        folder,
+        StoreSchemaError,
+        f"schema 9999.*up to {schema.HEAD_REVISION}.*upgrade memos-integrations",
+    )
     _set_revision(folder, schema.HEAD_REVISION)
     assert open_store().session("alice").count() == 1
 

@@ -1,0 +1,78 @@
+"""Memories under keys, over the vault: one shelf at and below a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from memos_integrations.cube import Namespace
+from memos_integrations.infrastructure import keyed, lookups, shelving
+from memos_integrations.infrastructure.keyed import KeyedView
+from memos_integrations.infrastructure.records import Parts
+from memos_integrations.infrastructure.shelving import Build, NewActivity, Shelving
+from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.keyed import KeyedDraft
+from memos_integrations.protocols import Clock, EmbedderFingerprint
+
+SWEEP = 500
+"""Memories that a sweep takes away in one transaction."""
+
+
+class Shelves:
+    """What a key-value store needs of the vault. Thread-safe."""
+
+    def __init__(self, vault: MemVault, *, clock: Clock) -> None:
+        self._vault, self._clock = vault, clock
+
+    def write(
+        self,
+        shelf: str,
+        wanted: Sequence[tuple[KeyedDraft, Parts]],
+        activity: NewActivity,
+        build: Build,
+        fingerprint: EmbedderFingerprint,
+    ) -> None:
+        """Write and take away what stands under keys, in one transaction."""
+
+        def work(tx: sa.Connection) -> tuple[bool, bool]:
+            searched = any(len(parts.spans) for _, parts in wanted)
+            if searched:
+                self._vault.remember_embedder(tx, fingerprint)
+            shelving.write(Shelving(tx, shelf, self._clock.now(), activity, build), wanted)
+            follows = False
+            for path in dict.fromkeys(one.namespace for one, _ in wanted):
+                if lookups.find_namespace(tx, path) is not None:
+                    follows |= self._vault.index_if_large(tx, path)
+            return searched, follows
+
+        if self._vault.commit(work):
+            self._vault.embedder_is(fingerprint)
+
+    def sweep(self, root: Namespace, shelf: str, activity: NewActivity) -> int:
+        """Take away the memories at and below ``root`` whose time is over; return how many."""
+
+        def work(tx: sa.Connection) -> tuple[int, bool]:
+            now = self._clock.now()
+            return shelving.sweep(tx, root, shelf, now, activity, SWEEP), True
+
+        swept = 0
+        while count := self._vault.commit(work):
+            swept += count
+        return swept
+
+    def prolong(self, cube_pks: Sequence[int]) -> None:
+        """Let memories with a time to live begin it anew."""
+
+        def work(tx: sa.Connection) -> tuple[None, bool]:
+            keyed.prolong(tx, cube_pks, self._clock.now())
+            return None, False
+
+        self._vault.commit(work)
+
+    @contextmanager
+    def view(self, root: Namespace, shelf: str) -> Iterator[KeyedView]:
+        """One moment of what stands under keys at and below ``root``."""
+        with self._vault.reading() as (tx, snapshot):
+            yield KeyedView(tx, root, shelf, self._clock.now(), snapshot)
