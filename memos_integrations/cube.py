@@ -175,6 +175,15 @@ def freeze_json(value: Any, where: str = "metadata", *, depth: int = 0) -> Any:
     raise InvalidInputError(f"{where} is a {type(value).__name__}: use JSON values only")
 
 
+def thaw_json(value: Any) -> Any:
+    """The inverse of :func:`freeze_json`: plain dicts and lists that the caller may change."""
+    if isinstance(value, Mapping):
+        return {name: thaw_json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [thaw_json(item) for item in value]
+    return value
+
+
 def _check_json_text(text: str, where: str) -> None:
     try:
         text.encode("utf-8")

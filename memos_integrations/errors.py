@@ -12,6 +12,7 @@
     ├── EmbeddingError                        the embedder raised, or gave no proper vectors
     │   ├── EmbeddingDimensionError (ValueError)
     │   └── EmbedderMismatchError (ValueError)  the store was written with another embedder
+    ├── RecallTimeoutError (TimeoutError)     the memory took longer than it was given
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     └── StoreError
         ├── NotAStoreError (ValueError)       the folder holds something else
@@ -88,6 +89,10 @@ class EmbeddingDimensionError(EmbeddingError, ValueError):
 
 class EmbedderMismatchError(EmbeddingError, ValueError):
     """The store was written with another embedder; ``memcube reindex`` rebuilds its vectors."""
+
+
+class RecallTimeoutError(MemOSError, TimeoutError):
+    """A recall took longer than the caller gave it; it goes on in the background and is lost."""
 
 
 class MissingExtraError(MemOSError, ImportError):

@@ -60,6 +60,17 @@ class Shelf:
         path = (*self.root, *namespace)
         return KeyedDraft(path, _checked_key(key), draft, spans if searched else (), ttl)
 
+    def read(self, role: str, text: str, speaker: str | None = None) -> dict[str, Any]:
+        """What the reader makes of a message: the fields of a draft, without its text."""
+        message = {"role": role, "content": text}
+        first = self._reader.read(message, now=self._operator.now(), speaker=speaker)[0]
+        names = ("event_time", "said_at", "origin", "role", "speaker", "semantic_type")
+        return {name: getattr(first, name) for name in names}
+
+    def new_key(self) -> str:
+        """A key that comes after all that were made before it."""
+        return self._operator.new_id()
+
     def removal(self, namespace: Namespace, key: str) -> KeyedDraft:
         """That nothing is to stand under a key."""
         return KeyedDraft((*self.root, *namespace), _checked_key(key), None)
@@ -69,7 +80,7 @@ class Shelf:
         if wanted:
             self._operator.shelve(self.principal, self.name, wanted)
 
-    def read(self, calls: Sequence[Callable[[ShelfView], Any]]) -> list[Any]:
+    def view(self, calls: Sequence[Callable[[ShelfView], Any]]) -> list[Any]:
         """Answer every call from one moment of the store."""
         with self._operator.shelf_view(self.root, self.name) as view:
             looked = ShelfView(view, self.root)
@@ -77,12 +88,12 @@ class Shelf:
 
     def get(self, namespace: Namespace, key: str) -> KeyedMemory | None:
         """What stands under a key, if it is alive."""
-        found: KeyedMemory | None = self.read([lambda view: view.get(namespace, key)])[0]
+        found: KeyedMemory | None = self.view([lambda view: view.get(namespace, key)])[0]
         return found
 
     def in_order(self, namespace: Namespace) -> list[KeyedMemory]:
         """All that one namespace holds, by key."""
-        found: list[KeyedMemory] = self.read([lambda view: view.in_order(namespace)])[0]
+        found: list[KeyedMemory] = self.view([lambda view: view.in_order(namespace)])[0]
         return found
 
     def cube_id(self, namespace: Namespace, key: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import copy
 import logging
 import math
 import re
@@ -34,7 +33,7 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
-from memos_integrations.cube import MemCube, check_namespace
+from memos_integrations.cube import MemCube, check_namespace, thaw_json
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MemOSError
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.langchain.embeddings import MemOSEmbeddings
@@ -98,7 +97,7 @@ class MemOSStore(BaseStore):
         puts = {(op.namespace, op.key): op for op in wanted if isinstance(op, PutOp)}
         drafts = [self._draft(op) for op in puts.values()]
         reads = {i: self._call(op) for i, op in enumerate(wanted) if not isinstance(op, PutOp)}
-        found = dict(zip(reads, self._shelf.read(list(reads.values())), strict=True))
+        found = dict(zip(reads, self._shelf.view(list(reads.values())), strict=True))
         self._renew(wanted, found)
         self._shelf.write(drafts)
         return [_result(op, found.get(i)) for i, op in enumerate(wanted)]
@@ -332,16 +331,7 @@ def _fields_of(one: KeyedMemory) -> dict[str, Any]:
     return {
         "namespace": one.namespace,
         "key": one.key,
-        "value": thawed(one.cube.metadata),
+        "value": thaw_json(one.cube.metadata),
         "created_at": one.created_at,
         "updated_at": one.cube.created_at,
     }
-
-
-def thawed(value: Any) -> Any:
-    """Frozen JSON as plain dicts and lists that the caller may change."""
-    if isinstance(value, Mapping):
-        return {name: thawed(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [thawed(item) for item in value]
-    return copy.copy(value)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -188,6 +189,14 @@ class MemOperator:
     def count_uses(self, used: Sequence[KeyedMemory]) -> None:
         """Count one use each."""
         self._vault.record_uses([one.pk for one in used])
+
+    def now(self) -> datetime:
+        """The store's clock."""
+        return self._clock.now()
+
+    def new_id(self) -> str:
+        """A new id, after all earlier ones."""
+        return self._ids()
 
     def question(self, text: str) -> Vectors:
         """A question as a unit vector, float32 ``(dimension,)``."""
