@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench soak clean
+.PHONY: demo test check format bench soak upstream clean
 
 .venv: .venv/installed
 
@@ -37,6 +37,10 @@ bench: .venv/installed
 
 soak: .venv/installed
 	$(BIN)/pytest -m soak --soak -n 2 --timeout 7200
+
+# LangGraph's own store tests, over our store; needs the network.
+upstream: .venv/installed
+	$(BIN)/python tests/conformance/upstream_store_tests.py
 
 clean:
 	rm -rf .venv memcube-demo
