@@ -88,13 +88,19 @@ def search(
     if among is None:
         rows = tx.execute(_MATCH, {"query": query, "limit": limit})
     else:
+        # All matches first: asked for the rows of a set, FTS5 would search once for each of them.
         lexicon = sa.table("lexicon", sa.column("rowid"))
         rank: sa.ColumnElement[float] = sa.literal_column("bm25(lexicon, 0.0, 1.0)")
-        rows = tx.execute(
-            sa.select(lexicon.c.rowid, -rank)
+        matching = (
+            sa.select(lexicon.c.rowid.label("pk"), rank.label("rank"))
             .where(sa.text("lexicon MATCH :query").bindparams(query=query))
-            .where(lexicon.c.rowid.in_(among))
-            .order_by(rank)
+            .cte("matching")
+            .prefix_with("MATERIALIZED")
+        )
+        rows = tx.execute(
+            sa.select(matching.c.pk, -matching.c.rank)
+            .where(matching.c.pk.in_(among))
+            .order_by(matching.c.rank)
             .limit(limit)
         )
     return [(int(pk), float(score)) for pk, score in rows]

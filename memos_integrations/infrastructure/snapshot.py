@@ -115,7 +115,11 @@ class Snapshot:
         space = self.namespace
         if space is None:
             return []
-        if filters:
+        if filters:  # a wide one keeps most of the best; for a narrow one SQL looks at all matches
+            best = lexical.search(self.tx, space.pk, text, 2 * limit + 8)
+            kept = self._gate(space, best, filters)
+            if len(kept) >= limit or len(best) < 2 * limit + 8:
+                return kept[:limit]
             among = lookups.select_pks([*lookups.searchable(space.pk, self.now), *filters])
             return lexical.search(self.tx, space.pk, text, limit, among)
         want = limit + 8
@@ -194,10 +198,6 @@ class Snapshot:
     ) -> list[tuple[int, float]] | None:
         """The index's answer, brought up to date and checked; ``None``: scan instead."""
         few = self._policy.exact_below
-        if filters:
-            where = [*lookups.searchable(space.pk, self.now), *filters]
-            if len(self.tx.execute(lookups.select_pks(where).limit(few + 1)).all()) <= few:
-                return None
         pending = lookups.pending(self.tx, space.pk, few + 1)
         if len(pending) > few:
             return None
@@ -210,10 +210,16 @@ class Snapshot:
             ranked = self._gate(space, merged, filters)
             if len(ranked) >= min(limit, space.live):
                 return ranked[:limit] if self._is_true(ranked[:limit], vector) else None
-            if len(found) < want:
-                return None  # the graph did not reach them all: let the exact scan settle it
+            if len(found) < want or (filters and self._are_few(space, filters)):
+                return None  # the exact scan settles it
             want *= 8
         return None
+
+    def _are_few(self, space: NamespaceRow, filters: Sequence[Clause]) -> bool:
+        """Whether filters leave so little that it is scanned exactly."""
+        few = self._policy.exact_below
+        where = [*lookups.searchable(space.pk, self.now), *filters]
+        return len(self.tx.execute(lookups.select_pks(where).limit(few + 1)).all()) <= few
 
     def _with_pending(
         self,

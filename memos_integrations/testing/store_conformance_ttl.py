@@ -97,12 +97,17 @@ class TTLTests(StoreSuite):
         self._pass(0.6)
         assert store.search(NS) == []
 
-    def test_search_refreshes_only_what_it_returns(self, store: BaseStore) -> None:
+    @pytest.mark.parametrize(
+        "how", [{"filter": {"n": 1}}, {"query": "tea", "limit": 1}], ids=["filter", "limit"]
+    )
+    def test_search_refreshes_only_what_it_returns(
+        self, store: BaseStore, how: dict[str, Any]
+    ) -> None:
         self._needs_ttl()
-        self._put(store, "returned", n=1)
-        self._put(store, "filtered", n=2)
+        self._put(store, "returned", text="tea", n=1)
+        self._put(store, "left out", text="trains", n=2)
         self._pass(0.6)
-        store.search(NS, filter={"n": 1}, refresh_ttl=True)
+        assert keys(store.search(NS, refresh_ttl=True, **how)) == ["returned"]
         self._pass(0.6)
         assert keys(store.search(NS)) == ["returned"]
 
