@@ -24,7 +24,7 @@ from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
-from memos_integrations.protocols import Clock
+from memos_integrations.protocols import Clock, EmbedderFingerprint
 from memos_integrations.query import Hit, TimeWindow, Use
 from memos_integrations.shelf import Shelf
 
@@ -324,6 +324,11 @@ class MemorySession:
         clauses = compile_filters(filters)
         with self._vault.snapshot(self.namespace) as view:
             return view.page(clauses, limit, start)
+
+    @property
+    def embedder(self) -> EmbedderFingerprint:
+        """What embeds this session's memories."""
+        return self._operator.embedder.fingerprint
 
     def below(self, *parts: str) -> MemorySession:
         """The same principal's session in a namespace below this one."""

@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from memos_integrations.cube import Draft, Namespace, Principal, check_text
+from pydantic import ValidationError
+
+from memos_integrations.cube import Draft, Namespace, Plaintext, Principal, check_text
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
-from memos_integrations.operation.operator import MemOperator
+from memos_integrations.operation.operator import MemOperator, readable_error
 from memos_integrations.protocols import Embedder, Vectors
 
 MAX_KEY_BYTES = 4096
@@ -56,7 +58,10 @@ class Shelf:
         if ttl is not None and ttl <= timedelta(0):
             raise InvalidInputError(f"the time to live is {ttl}: give a positive one")
         text, spans = self._joined(texts)
-        draft = Draft.model_validate({"payload": {"type": "plaintext", "text": text}, **fields})
+        try:
+            draft = Draft(payload=Plaintext(text=text), **fields)
+        except ValidationError as error:
+            raise readable_error(error) from None
         path = (*self.root, *namespace)
         return KeyedDraft(path, _checked_key(key), draft, spans if searched else (), ttl)
 

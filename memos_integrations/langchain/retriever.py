@@ -10,7 +10,7 @@ from langchain_core.callbacks import (
     CallbackManagerForRetrieverRun,
 )
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict
 
 from memos_integrations.query import Hit
@@ -47,6 +47,16 @@ class MemOSRetriever(BaseRetriever):
     ) -> list[Document]:
         hits = await self.session.asearch(query, **self._with(options))
         return [_document(hit) for hit in hits]
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        """What traces say about a retrieval: the kind of retriever, and what embeds."""
+        embedder = self.session.embedder
+        return LangSmithRetrieverParams(
+            ls_retriever_name="memos",
+            ls_vector_store_provider="MemOS",
+            ls_embedding_provider="memos_integrations",
+            ls_embedding_model=embedder.name,
+        )
 
     def _with(self, options: dict[str, Any]) -> dict[str, Any]:
         own = {"limit": self.limit, "filters": self.filters, "min_score": self.min_score}

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
@@ -107,6 +108,18 @@ def test_batch(retriever: MemOSRetriever) -> None:
 def test_a_wrong_limit_is_a_typed_error(retriever: MemOSRetriever) -> None:
     with pytest.raises(InvalidInputError, match="limit"):
         retriever.invoke("walnuts", limit=-1)
+
+
+def test_traces_say_what_was_asked(retriever: MemOSRetriever) -> None:
+    seen: list[dict[str, object]] = []
+
+    class Watcher(BaseCallbackHandler):
+        def on_retriever_start(self, *_: object, metadata: object = None, **__: object) -> None:
+            seen.append(dict(metadata or {}))  # type: ignore[call-overload]
+
+    retriever.invoke("walnuts", {"callbacks": [Watcher()]}, limit=1)
+    assert seen[0]["ls_retriever_name"] == "memos"
+    assert seen[0]["ls_embedding_model"] == retriever.session.embedder.name
 
 
 def test_in_a_chain(retriever: MemOSRetriever) -> None:
