@@ -116,9 +116,9 @@ class Snapshot:
         if space is None:
             return []
         if filters:  # a wide one keeps most of the best; for a narrow one SQL looks at all matches
-            best = lexical.search(self.tx, space.pk, text, 2 * limit + 8)
+            best = lexical.search(self.tx, space.pk, text, limit + 8)
             kept = self._gate(space, best, filters)
-            if len(kept) >= limit or len(best) < 2 * limit + 8:
+            if len(kept) >= limit or len(best) < limit + 8:
                 return kept[:limit]
             among = lookups.select_pks([*lookups.searchable(space.pk, self.now), *filters])
             return lexical.search(self.tx, space.pk, text, limit, among)
