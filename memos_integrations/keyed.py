@@ -24,6 +24,8 @@ class KeyedDraft:
     """
     ttl: timedelta | None = None
     """How long it lives from the last time it was written or used; ``None``: for good."""
+    release: bool = False
+    """With no draft: take the key away, and leave the memory without one if it is searched."""
 
 
 @dataclass(frozen=True)

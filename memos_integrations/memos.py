@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,9 @@ from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.protocols import Clock, Embedder, IdSource, SystemClock
 from memos_integrations.session import MemorySession
+
+_open: weakref.WeakValueDictionary[Path, MemOS] = weakref.WeakValueDictionary()
+"""The stores that are open in this process, by folder."""
 
 
 class MemOS:
@@ -44,6 +48,7 @@ class MemOS:
         """The layer below, for tools and benchmarks."""
         self._reader, self._clock = reader, clock
         self._operator = MemOperator(vault, embedder, clock=clock, ids=ids, policy=search_policy)
+        _open[vault.folder.resolve()] = self
 
     @classmethod
     def open(
@@ -84,6 +89,16 @@ class MemOS:
             ids=ids or new_id,
             search_policy=search_policy or SearchPolicy(),
         )
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> MemOS:
+        """The store of a folder: the one that is open in this process, or :meth:`open`.
+
+        For what only has the path, such as a memory that comes out of a serialised context. A
+        store opened here is closed when nothing refers to it any more.
+        """
+        found = _open.get(Path(path).resolve())
+        return found if found is not None and found.vault.is_open else cls.open(path)
 
     @classmethod
     def reindex(
@@ -138,6 +153,7 @@ class MemOS:
             operator=self._operator,
             reader=self._reader,
             clock=self._clock,
+            owner=self,
         )
 
     def stats(self) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Recall:
     ) -> list[MemCube]:
         """The memories for a message, in the order of the prompt; empty if the memory fails.
 
-        ``seen`` are ids of messages that stand in the prompt anyway.
+        ``seen`` are ids, of messages or memories, that stand in the prompt anyway.
         """
         asked = clean(question[:QUESTION_CHARS])
         if not asked.strip():
@@ -107,7 +107,11 @@ class Recall:
         policy, want = self.policy, self.policy.limit
         while True:
             hits = session.search(asked, limit=want, filters=policy.filters)
-            new = [hit.cube for hit in hits if hit.cube.header.descriptive.source not in seen]
+            new = [
+                hit.cube
+                for hit in hits
+                if hit.cube.id not in seen and hit.cube.header.descriptive.source not in seen
+            ]
             if len(new) >= policy.limit or len(hits) < want or want > 30 * policy.limit:
                 return in_order(self._within_budget(new))
             want *= 4  # what stands in the prompt anyway took the first places
@@ -160,6 +164,14 @@ def in_order(cubes: Iterable[MemCube]) -> list[MemCube]:
 def block(cubes: Sequence[MemCube]) -> str:
     """Memories as a prompt shows them: equal memories give equal bytes."""
     return "\n".join([OPENING, NOTE, *map(line, cubes), CLOSING])
+
+
+_BLOCK = re.compile(rf"{OPENING}\n{re.escape(NOTE)}\n.*?{CLOSING}\s*", re.DOTALL)
+
+
+def without_block(text: str) -> str:
+    """A text without the block that :func:`block` wrote into it: recalled words are not said."""
+    return _BLOCK.sub("", text)
 
 
 def line(cube: MemCube) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal, ParamSpec, TypeGuard, TypeVar
 
 import networkx as nx
@@ -61,7 +62,9 @@ class MemorySession:
         operator: MemOperator,
         reader: MemReader,
         clock: Clock,
+        owner: object = None,
     ) -> None:
+        self._owner = owner  # the MemOS: open for as long as one of its sessions is in use
         self.principal = principal
         """Who is asking."""
         self.namespace = namespace
@@ -326,6 +329,11 @@ class MemorySession:
             return view.page(clauses, limit, start)
 
     @property
+    def store(self) -> Path:
+        """The folder of the store."""
+        return self._vault.folder
+
+    @property
     def embedder(self) -> EmbedderFingerprint:
         """What embeds this session's memories."""
         return self._operator.embedder.fingerprint
@@ -339,6 +347,7 @@ class MemorySession:
             operator=self._operator,
             reader=self._reader,
             clock=self._clock,
+            owner=self._owner,
         )
 
     def shelf(self, name: str) -> Shelf:
@@ -350,6 +359,10 @@ class MemorySession:
         return Shelf(
             name, self.principal, self.namespace, operator=self._operator, reader=self._reader
         )
+
+    def shelves(self) -> builtins.list[str]:
+        """The names of this namespace's shelves that hold something, sorted."""
+        return self._operator.shelves(self.namespace)
 
     def _missing(self, cube_id: str) -> CubeNotFoundError:
         return CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(self.namespace)}")

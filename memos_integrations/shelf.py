@@ -80,10 +80,15 @@ class Shelf:
         """That nothing is to stand under a key."""
         return KeyedDraft((*self.root, *namespace), _checked_key(key), None)
 
-    def write(self, wanted: Sequence[KeyedDraft]) -> None:
-        """Write all of it in one transaction, in this order."""
-        if wanted:
-            self._operator.shelve(self.principal, self.name, wanted)
+    def write(self, wanted: Sequence[KeyedDraft], *, release: Sequence[str] = ()) -> None:
+        """Write all of it in one transaction, in this order.
+
+        ``release`` first takes keys of the shelf's own namespace from their memories: these remain,
+        without a key, if they are searched; the others are deleted.
+        """
+        if wanted or release:
+            freed = [KeyedDraft(self.root, key, None, release=True) for key in release]
+            self._operator.shelve(self.principal, self.name, [*freed, *wanted])
 
     def view(self, calls: Sequence[Callable[[ShelfView], Any]]) -> list[Any]:
         """Answer every call from one moment of the store."""

@@ -217,6 +217,13 @@ def _listed(pks: Iterable[int]) -> sa.Select[Any]:
     return sa.select(each.c.value)
 
 
+def shelves(tx: sa.Connection, path: Namespace, now: datetime) -> list[str]:
+    """The shelves of a namespace that hold something alive, sorted."""
+    where = [namespaces.c.path == json.dumps(path), *alive(now)]
+    query = sa.select(keys.c.shelf).select_from(_KEYED).where(*where).distinct()
+    return sorted(tx.execute(query).scalars())
+
+
 def find_any(
     tx: sa.Connection, path: Namespace, shelf: str, key: str
 ) -> tuple[NamespaceRow, Head] | None:
@@ -251,6 +258,11 @@ def bind(
             cube_pk=cube_pk, namespace_pk=namespace_pk, shelf=shelf, key=key, ttl=micros
         )
     )
+
+
+def unbind(tx: sa.Connection, cube_pk: int) -> None:
+    """Take its key from a cube, which stays."""
+    tx.execute(sa.delete(keys).where(keys.c.cube_pk == cube_pk))
 
 
 def prolong(tx: sa.Connection, cube_pks: Sequence[int], now: datetime) -> None:

@@ -71,6 +71,11 @@ class Shelves:
 
         self._vault.commit(work)
 
+    def names(self, path: Namespace) -> list[str]:
+        """The shelves of one namespace that hold something alive, sorted."""
+        with self._vault.reading() as (tx, _):
+            return keyed.shelves(tx, path, self._clock.now())
+
     @contextmanager
     def view(self, root: Namespace, shelf: str) -> Iterator[KeyedView]:
         """One moment of what stands under keys at and below ``root``."""

@@ -11,7 +11,7 @@ from memos_integrations.cube import MemCube, Namespace
 from memos_integrations.infrastructure import keyed, lookups, records
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.records import Activity, Parts
-from memos_integrations.infrastructure.schema import cubes
+from memos_integrations.infrastructure.schema import cubes, embeddings
 from memos_integrations.keyed import KeyedDraft
 
 NewActivity = Callable[[str], Activity]
@@ -52,8 +52,14 @@ class Shelving:
     def remove(self, wanted: KeyedDraft) -> None:
         """Take away what stands under a key; nothing there is no error."""
         head = self._before(wanted)
-        if head is not None:
+        if head is not None and wanted.release and self._is_searched(head):
+            keyed.unbind(self._tx, head.cube_pk)
+        elif head is not None:
             self._delete(records.ensure_namespace(self._tx, wanted.namespace), head, "delete")
+
+    def _is_searched(self, head: Head) -> bool:
+        query = sa.select(embeddings.c.cube_pk).where(embeddings.c.cube_pk == head.cube_pk)
+        return self._tx.execute(query).first() is not None
 
     def expire(self, namespace: NamespaceRow, head: Head) -> None:
         """Take away what has outlived its time."""

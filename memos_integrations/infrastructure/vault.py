@@ -129,6 +129,11 @@ class MemVault:
         """
         self._closing()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._closing.alive
+
     # Writing ------------------------------------------------------------------------------
 
     def add(

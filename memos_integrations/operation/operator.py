@@ -170,6 +170,10 @@ class MemOperator:
         """One moment of a shelf."""
         return self._shelves.view(root, shelf)
 
+    def shelves(self, path: Namespace) -> list[str]:
+        """The shelves of a namespace that hold something."""
+        return self._shelves.names(path)
+
     def prolong(self, used: Sequence[KeyedMemory]) -> None:
         """Begin the time to live of used memories anew.
 
