@@ -1,4 +1,9 @@
-"""LlamaIndex: the same memory behind its interfaces. One class a file."""
+"""LlamaIndex: the same memory behind its interfaces. One class a file.
+
+``MemOSMemory`` for chat engines and agents, ``MemOSMemoryBlock``, ``MemOSChatStore`` and
+``MemOSAsyncChatStore`` for the host's own memories, ``MemOSToolSpec`` for agents,
+``MemOSRetriever`` and ``MemOSEmbedding`` for retrieval.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,20 @@ except ImportError as error:
         "pip install 'memos-integrations[llama-index]'"
     ) from error
 
+from memos_integrations.llama_index.async_chat_store import MemOSAsyncChatStore
+from memos_integrations.llama_index.chat_store import MemOSChatStore
+from memos_integrations.llama_index.embedding import MemOSEmbedding
+from memos_integrations.llama_index.memory import MemOSMemory
+from memos_integrations.llama_index.memory_block import MemOSMemoryBlock
 from memos_integrations.llama_index.retriever import MemOSRetriever
+from memos_integrations.llama_index.tool_spec import MemOSToolSpec
 
-__all__ = ["MemOSRetriever"]
+__all__ = [
+    "MemOSAsyncChatStore",
+    "MemOSChatStore",
+    "MemOSEmbedding",
+    "MemOSMemory",
+    "MemOSMemoryBlock",
+    "MemOSRetriever",
+    "MemOSToolSpec",
+]

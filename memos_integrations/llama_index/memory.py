@@ -15,9 +15,10 @@ from llama_index.core.memory.types import BaseMemory
 from llama_index.core.utils import get_tokenizer
 
 from memos_integrations.conversation import Conversation, Message
-from memos_integrations.cube import MemCube, Principal
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.llama_index.events import MemoryRecalled, MemoryRecorded
+from memos_integrations.llama_index.handles import handle_of, session_of
 from memos_integrations.llama_index.messages import (
     NOTED,
     as_said,
@@ -25,7 +26,6 @@ from memos_integrations.llama_index.messages import (
     newest_within,
     to_message,
 )
-from memos_integrations.memos import MemOS
 from memos_integrations.recall import Recall, RecallPolicy, block
 from memos_integrations.session import MemorySession, offload
 
@@ -255,9 +255,7 @@ class MemOSMemory(BaseMemory):
         policy = self._recall.policy
         return {
             "class_name": self.class_name(),
-            "store": str(self._session.store),
-            "principal": self._session.principal.model_dump(mode="json"),
-            "namespace": list(self._session.namespace),
+            **handle_of(self._session),
             "conversation_id": self.conversation_id,
             "token_limit": self.token_limit,
             "position": self.position,
@@ -277,12 +275,8 @@ class MemOSMemory(BaseMemory):
         The store is the open one of that folder, or opened with the bundled embedder. Tokenizers
         are not written: pass ``tokenizer_fn`` for another than LlamaIndex's default.
         """
-        store = MemOS.at(data["store"])
-        session = store.session(
-            Principal.model_validate(data["principal"]), namespace=list(data["namespace"])
-        )
         return cls.from_defaults(
-            session,
+            session_of(data),
             conversation_id=data["conversation_id"],
             token_limit=data["token_limit"],
             position=data["position"],

@@ -14,7 +14,7 @@ NOTED = "Understood."
 """What stands as the assistant's answer to a block that has a turn of its own."""
 
 
-def to_message(message: ChatMessage) -> Message:
+def to_message(message: ChatMessage, *, archived: bool = False) -> Message:
     """A host's message as it is kept."""
     data = message.model_dump(mode="json")
     return Message(
@@ -23,6 +23,7 @@ def to_message(message: ChatMessage) -> Message:
         format="llama_index",
         data=data,
         name=message.additional_kwargs.get("name"),
+        archived=archived,
     )
 
 

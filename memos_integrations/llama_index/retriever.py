@@ -8,7 +8,9 @@ from typing import Any
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.core.vector_stores.types import MetadataFilters
 
+from memos_integrations.llama_index.filters import as_filters
 from memos_integrations.query import Hit
 from memos_integrations.session import MemorySession
 
@@ -21,7 +23,8 @@ class MemOSRetriever(BaseRetriever):
 
     Nodes have the memory's id and text, its score, and the keys of
     :meth:`memos_integrations.Hit.metadata` as metadata; of these, models are shown only the
-    speaker and the times.
+    speaker and the times. ``filters`` are ``MetadataFilters``, or those of
+    :meth:`memos_integrations.MemorySession.search`.
     """
 
     def __init__(
@@ -29,14 +32,14 @@ class MemOSRetriever(BaseRetriever):
         session: MemorySession,
         *,
         limit: int = 10,
-        filters: Mapping[str, Any] | None = None,
+        filters: MetadataFilters | Mapping[str, Any] | None = None,
         min_score: float = 0.0,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
         super().__init__(callback_manager=callback_manager, verbose=verbose)
         self.session = session
-        self.limit, self.filters, self.min_score = limit, filters, min_score
+        self.limit, self.filters, self.min_score = limit, as_filters(filters), min_score
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return [_node(hit) for hit in self.session.search(query_bundle.query_str, **self._options)]
