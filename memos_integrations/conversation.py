@@ -33,6 +33,8 @@ class Message:
     """The whole message, as its framework writes it to JSON."""
     id: str | None = None
     name: str | None = None
+    searched: bool = field(default=True, compare=False)
+    """Whether searches find it; not what only repeats a memory."""
     archived: bool = False
     """Whether it has left the part that is shown to a model."""
     key: str = field(default="", compare=False)
@@ -102,13 +104,14 @@ class Conversation:
             (),
             key or shelf.new_key(),
             [words if said else f"({message.role} message without text)"],
-            searched=said,
+            searched=said and message.searched,
             source=source or None,
             metadata={
                 "conversation": self.id,
                 "format": message.format,
                 "message": dict(message.data),
                 "role": message.role,
+                "searched": message.searched,
                 "archived": message.archived if archived is None else archived,
                 "id": message.id,
                 "name": message.name,
@@ -132,6 +135,7 @@ def _read(one: KeyedMemory) -> Message:
         data=kept["message"],
         id=kept["id"],
         name=kept["name"],
+        searched=kept["searched"],
         archived=kept["archived"],
         key=one.key,
         memory_id=one.cube.id,

@@ -121,11 +121,25 @@ class Recall:
         nothing: list[MemCube] = []
         return in_order(self.guarded("recall", lambda: session.get_many(ids), nothing))
 
-    def record(self, session: MemorySession, turn: Sequence[Said], *, conversation: str) -> None:
-        """Remember what was said, each message once however often it is recorded."""
+    def record(
+        self,
+        session: MemorySession,
+        turn: Sequence[Said],
+        *,
+        conversation: str,
+        recalled: Sequence[MemCube] = (),
+    ) -> None:
+        """Remember what was said, each message once however often it is recorded.
+
+        An assistant's answer that repeats a recalled memory word for word is not kept: it would be
+        found in the memory's place after that has been corrected or forgotten.
+        """
         for said in turn:
-            if said.text.strip():
-                self.guarded("recording", partial(_keep, session, said, conversation), None)
+            text = without_block(said.text)
+            if not text.strip() or (said.role == "assistant" and repeats(text, recalled)):
+                continue
+            kept = Said(said.id, said.role, text, said.name)
+            self.guarded("recording", partial(_keep, session, kept, conversation), None)
 
     def guarded(self, what: str, work: Callable[[], T], otherwise: T) -> T:
         """Do what the memory is asked for; in time and without an error, or ``otherwise``."""
@@ -164,6 +178,17 @@ def in_order(cubes: Iterable[MemCube]) -> list[MemCube]:
 def block(cubes: Sequence[MemCube]) -> str:
     """Memories as a prompt shows them: equal memories give equal bytes."""
     return "\n".join([OPENING, NOTE, *map(line, cubes), CLOSING])
+
+
+def repeats(text: str, recalled: Iterable[MemCube]) -> bool:
+    """Whether a text has the words of a recalled memory in it, three or more in a row."""
+    said = f" {_folded(text)} "
+    known = (_folded(cube.text) for cube in recalled)
+    return any(words.count(" ") >= 2 and f" {words} " in said for words in known)
+
+
+def _folded(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 _BLOCK = re.compile(rf"{OPENING}\n{re.escape(NOTE)}\n.*?{CLOSING}\s*", re.DOTALL)

@@ -53,7 +53,8 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
     - ``recall_timeout`` in seconds, ``on_error``: with ``"ignore"`` the agent goes on without
       memory and a warning is logged; with ``"raise"`` it fails.
     - ``record``: ``"turn"`` remembers what the user and the assistant said, ``"user"`` only the
-      user's words, ``"nothing"`` nothing.
+      user's words, ``"nothing"`` nothing. An answer that repeats a recalled memory word for word
+      is not kept as another memory.
 
     The state keeps ids, not words, and memories are read again at each model call: what is
     forgotten during a run is gone from its next prompt, and from checkpoints it never has to be.
@@ -160,7 +161,9 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         if self._record != "nothing":
             turn = _turn(state["messages"], with_answers=self._record == "turn")
             session = self._scope.session(runtime)
-            self._recall.record(session, turn, conversation=thread_of(runtime))
+            ids = (state.get("memos") or {}).get("ids") or []
+            recalled = self._recall.again(session, ids) if ids and len(turn) > 1 else []
+            self._recall.record(session, turn, conversation=thread_of(runtime), recalled=recalled)
         return None
 
     async def aafter_agent(

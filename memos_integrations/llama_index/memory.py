@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock
@@ -26,7 +27,7 @@ from memos_integrations.llama_index.messages import (
     newest_within,
     to_message,
 )
-from memos_integrations.recall import Recall, RecallPolicy, block
+from memos_integrations.recall import Recall, RecallPolicy, block, repeats
 from memos_integrations.session import MemorySession, offload
 
 dispatcher = get_dispatcher(__name__)
@@ -196,13 +197,26 @@ class MemOSMemory(BaseMemory):
         """Append messages, all or none; what was recalled into them is not kept."""
         said = as_said(messages)
         if said:
-            self._conversation.append([to_message(message) for message in said])
+            self._conversation.append(self._kept(said))
             dispatcher.event(MemoryRecorded(count=len(said)))
+
+    def _kept(self, said: Sequence[ChatMessage]) -> list[Message]:
+        """The messages to keep; an answer that repeats a recalled memory is history, no memory."""
+        kept = [to_message(message) for message in said]
+        with self._lock:
+            ids = list(self._ids)
+        if ids and any(one.role == "assistant" for one in kept):
+            recalled = self._recall.again(self._session, ids)
+            kept = [
+                replace(one, searched=one.role != "assistant" or not repeats(one.text, recalled))
+                for one in kept
+            ]
+        return kept
 
     @dispatcher.span
     def set(self, messages: list[ChatMessage]) -> None:
         """Make the history be these messages; those that stand there already are not written."""
-        self._conversation.replace([to_message(message) for message in as_said(messages)])
+        self._conversation.replace(self._kept(as_said(messages)))
 
     def reset(self) -> None:
         """Empty the history. What was said stays remembered, and may be recalled."""

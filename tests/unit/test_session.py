@@ -488,7 +488,13 @@ def test_every_verb_has_its_twin() -> None:
     verbs = {"add", "get", "search", "update", "delete", "history", "lineage", "count", "list"}
     verbs |= {"get_many", "uses", "record_uses"}
     public = {name for name in vars(MemorySession) if not name.startswith("_")}
-    assert public == verbs | {f"a{verb}" for verb in verbs} | {"below", "embedder", "shelf", "shelves", "store"}
+    assert public == verbs | {f"a{verb}" for verb in verbs} | {
+        "below",
+        "embedder",
+        "shelf",
+        "shelves",
+        "store",
+    }
 
 
 async def test_async_errors_are_those_of_the_verbs(alice: MemorySession) -> None:
