@@ -181,9 +181,13 @@ def block(cubes: Sequence[MemCube]) -> str:
 
 
 def repeats(text: str, recalled: Iterable[MemCube]) -> bool:
-    """Whether a text has the words of a recalled memory in it, three or more in a row."""
+    """Whether a text has the words of a recalled memory in it, three or more in a row.
+
+    What the assistant itself has said before is not meant: "you are welcome" is no repeated fact.
+    """
     said = f" {_folded(text)} "
-    known = (_folded(cube.text) for cube in recalled)
+    told = (cube for cube in recalled if cube.header.descriptive.role != "assistant")
+    known = (_folded(cube.text) for cube in told)
     return any(words.count(" ") >= 2 and f" {words} " in said for words in known)
 
 
