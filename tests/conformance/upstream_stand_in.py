@@ -189,6 +189,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.name == "test_vector_store_initialization" and "sqlite" in str(item.path):
             item.add_marker(pytest.mark.skip(reason="looks into the tables of SqliteStore"))
+        if item.name.startswith("test_scores") and "l2" in item.name:
+            item.add_marker(pytest.mark.skip(reason="scores by l2 distance; ours are cosines"))
         for name, reason in LEFT_OUT.items():
             if item.name.startswith(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
