@@ -33,6 +33,7 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/recovery.py
+	$(BIN)/python benchmarks/langchain_overhead.py
 	$(if $(DATA),$(BIN)/python benchmarks/locomo_retrieval.py --data $(DATA))
 
 soak: .venv/installed

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -39,11 +39,6 @@ def about_tokens(text: str) -> int:
     return len(text.encode("utf-8", "replace")) // 4 + 1
 
 
-def no_questions() -> dict[str, Any]:
-    """Recalls leave recorded questions out: the same question asked again is no answer."""
-    return {"semantic_type": {"$ne": "question"}}
-
-
 @dataclass(frozen=True, kw_only=True)
 class RecallPolicy:
     """How much is recalled, and what happens when the memory does not answer."""
@@ -54,8 +49,10 @@ class RecallPolicy:
     """The most tokens of the block; better hits go first."""
     count_tokens: Callable[[str], int] = about_tokens
     """The model's own tokenizer, where there is one."""
-    filters: Mapping[str, Any] = field(default_factory=no_questions)
+    filters: Mapping[str, Any] | None = None
     """As in :meth:`MemorySession.search`."""
+    leave_out: tuple[str, ...] = ("question",)
+    """Semantic types that are not recalled: a question that was asked before is no answer."""
     timeout: float | None = 2.0
     """Seconds that a recall may take; ``None``: any time."""
     on_error: Literal["ignore", "raise"] = "ignore"
@@ -104,17 +101,19 @@ class Recall:
         return self.guarded("recall", lambda: self._found(session, asked, seen), nothing)
 
     def _found(self, session: MemorySession, asked: str, seen: Collection[str]) -> list[MemCube]:
-        policy, want = self.policy, self.policy.limit
+        policy, want = self.policy, self.policy.limit + 4
         while True:
             hits = session.search(asked, limit=want, filters=policy.filters)
             new = [
                 hit.cube
                 for hit in hits
-                if hit.cube.id not in seen and hit.cube.header.descriptive.source not in seen
+                if hit.cube.header.descriptive.semantic_type not in policy.leave_out
+                and hit.cube.id not in seen
+                and hit.cube.header.descriptive.source not in seen
             ]
             if len(new) >= policy.limit or len(hits) < want or want > 30 * policy.limit:
                 return in_order(self._within_budget(new))
-            want *= 4  # what stands in the prompt anyway took the first places
+            want *= 4  # what is left out took the first places
 
     def again(self, session: MemorySession, ids: Sequence[str]) -> list[MemCube]:
         """What was found before, as it stands now: without what was forgotten meanwhile."""

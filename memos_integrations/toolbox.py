@@ -8,7 +8,7 @@ from typing import Any
 
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import CubeNotFoundError
-from memos_integrations.recall import clean, no_questions
+from memos_integrations.recall import clean
 from memos_integrations.session import MemorySession
 
 DESCRIPTIONS = {
@@ -26,7 +26,7 @@ ID = "the id of a memory, as search_memory gave it"
 
 def search_memory(session: MemorySession, query: str, limit: int) -> str:
     """Ids, texts and dates, best first; recorded questions are left out, as in a recall."""
-    hits = session.search(clean(query), limit=limit, filters=no_questions())
+    hits = session.search(clean(query), limit=limit, filters={"semantic_type": {"$ne": "question"}})
     return json.dumps([_shown(hit.cube) for hit in hits], ensure_ascii=False)
 
 

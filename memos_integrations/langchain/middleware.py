@@ -25,7 +25,6 @@ from memos_integrations.recall import (
     Said,
     about_tokens,
     block,
-    no_questions,
 )
 from memos_integrations.session import MemorySession, offload
 
@@ -48,8 +47,8 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
       human message: the system prompt and the older history stay as they were, and keep a
       provider's prompt cache. ``"stable_prefix"`` puts it at the end of the system message: the
       prefix of system prompt and memories repeats as long as the same memories are recalled.
-    - ``limit``, ``token_budget``, ``count_tokens``: how much is recalled. By default recorded
-      questions are not (``filters``).
+    - ``limit``, ``token_budget``, ``count_tokens``: how much is recalled. Recorded
+      questions never are. ``filters`` as in :meth:`MemorySession.search`.
     - ``recall_timeout`` in seconds, ``on_error``: with ``"ignore"`` the agent goes on without
       memory and a warning is logged; with ``"raise"`` it fails.
     - ``record``: ``"turn"`` remembers what the user and the assistant said, ``"user"`` only the
@@ -88,7 +87,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
                 limit=limit,
                 token_budget=token_budget,
                 count_tokens=count_tokens,
-                filters=no_questions() if filters is None else filters,
+                filters=filters,
                 timeout=recall_timeout,
                 on_error=on_error,
             )

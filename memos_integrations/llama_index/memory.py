@@ -276,7 +276,8 @@ class MemOSMemory(BaseMemory):
             "recall": {
                 "limit": policy.limit,
                 "token_budget": policy.token_budget,
-                "filters": dict(policy.filters),
+                "filters": None if policy.filters is None else dict(policy.filters),
+                "leave_out": list(policy.leave_out),
                 "timeout": policy.timeout,
                 "on_error": policy.on_error,
             },
@@ -294,7 +295,9 @@ class MemOSMemory(BaseMemory):
             conversation_id=data["conversation_id"],
             token_limit=data["token_limit"],
             position=data["position"],
-            recall=RecallPolicy(**data["recall"]),
+            recall=RecallPolicy(
+                **{**data["recall"], "leave_out": tuple(data["recall"]["leave_out"])}
+            ),
             tokenizer_fn=kwargs.get("tokenizer_fn"),
         )
 

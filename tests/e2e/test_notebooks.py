@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 PICTURES = {"01_langchain_memory": 3}
+SAYS = {
+    "01_langchain_memory": [
+        "<memories>\nRemembered from earlier conversations.",
+        "user: I am allergic to walnuts, so no pesto for me.\n",
+        "['I moved to Utrecht last Friday.', 'I moved to Bergen in May.']",
+        "system: Be brief.\n\n<memories>",
+        "['lives in Utrecht', 'lives in Bergen']",
+        "the door code, half a second later: None",
+    ]
+}
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -19,27 +30,40 @@ def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in cells for output in cell.outputs]
 
 
-# The kernel's own libraries: its sockets and event loop are closed by its process's end.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def words(notebook: nbformat.NotebookNode) -> str:
+    """All that a reader of the outputs sees, without the pictures."""
+    texts = [[one.get("text", ""), one.get("data", {})] for one in outputs(notebook)]
+    return "\n".join(
+        [text + "\n".join(data[kind] for kind in data if "text" in kind) for text, data in texts]
+    )
+
+
+def pictures(notebook: nbformat.NotebookNode) -> list[bytes]:
+    found = [one.get("data", {}).get("image/png") for one in outputs(notebook)]
+    return [base64.b64decode(one) for one in found if one]
+
+
+def check(notebook: nbformat.NotebookNode, name: str) -> None:
+    streams = {(one.output_type, one.get("name")) for one in outputs(notebook)}
+    assert "error" not in {kind for kind, _ in streams}
+    assert ("stream", "stderr") not in streams, words(notebook)
+    assert len(pictures(notebook)) >= PICTURES[name]
+    for said in SAYS[name]:
+        assert said in words(notebook)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    ).execute()
-    kinds = [output.output_type for output in outputs(notebook)]
-    assert "error" not in kinds
-    pictures = [one for one in outputs(notebook) if "image/png" in one.get("data", {})]
-    assert len(pictures) >= PICTURES[path.stem]
+    where = {"metadata": {"path": tmp_path}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    check(notebook, path.stem)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_stored(path: Path) -> None:
     """Readers on the web see outputs, and nothing of the machine that made them."""
     notebook = nbformat.read(path, as_version=4)
-    stored = outputs(notebook)
-    pictures = [one for one in stored if "image/png" in one.get("data", {})]
-    assert len(pictures) >= PICTURES[path.stem]
-    for one in stored:
-        words = str(one.get("text", "")) + str(one.get("data", {}).get("text/plain", ""))
-        assert not re.search(r"(^|[\s'\"(])/(?!/)\w", words), words
+    check(notebook, path.stem)
+    assert all(len(picture) < 150_000 for picture in pictures(notebook))
+    assert not re.search(r"(^|[\s'\"(=])/(?!/)\w", words(notebook))
