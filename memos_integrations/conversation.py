@@ -18,6 +18,9 @@ from memos_integrations.shelf import Shelf
 
 _SHELF = "chat/"
 
+SPOKEN = ("user", "assistant", "chatbot", "model")
+"""Roles whose words are memories; what tools and systems write is history only."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -104,7 +107,7 @@ class Conversation:
             (),
             key or shelf.new_key(),
             [words if said else f"({message.role} message without text)"],
-            searched=said and message.searched,
+            searched=said and message.searched and message.role in SPOKEN,
             source=source or None,
             metadata={
                 "conversation": self.id,

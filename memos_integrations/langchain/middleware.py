@@ -55,8 +55,9 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
       user's words, ``"nothing"`` nothing. An answer that repeats a recalled memory word for word
       is not kept as another memory.
 
-    The state keeps ids, not words, and memories are read again at each model call: what is
-    forgotten during a run is gone from its next prompt, and from checkpoints it never has to be.
+    Of what was recalled the state keeps ids, not words, and memories are read again at each model
+    call: what is forgotten during a run is gone from its next prompt. (What a tool answered is a
+    message like any other, and stands in checkpoints.)
     """
 
     state_schema = RecalledState

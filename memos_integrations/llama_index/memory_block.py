@@ -45,7 +45,9 @@ class MemOSMemoryBlock(BaseMemoryBlock[str]):
         asked = [m.content or "" for m in messages or () if m.role.value == "user"]
         if not asked:
             return ""
-        found = await offload(self._recall.find, self._session, asked[-1])
+        shown = {m.content for m in messages or ()}
+        recalled = await offload(self._recall.find, self._session, asked[-1])
+        found = [cube for cube in recalled if cube.text not in shown]
         if not found:
             return ""
         prompt = f"{self.name}:{hashlib.sha256(asked[-1].encode()).hexdigest()[:16]}"

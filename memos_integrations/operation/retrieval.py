@@ -118,7 +118,9 @@ def _ranked(
     if policy.recency or (policy.event_time and call.window):
         cubes = view.load(list(fused))
         fused = _timed(fused, cubes, call.window, view.now, policy)
-    order = sorted(fused, key=lambda pk: (-fused[pk], pk))
+    # Who is first by meaning and second by words ties with who is the other way round.
+    near = parts.get("dense", {})
+    order = sorted(fused, key=lambda pk: (-fused[pk], -near.get(pk, -1.0), pk))
     chosen = _without_repeats(view, order, limit, policy.same_words)
     return [
         (
