@@ -28,6 +28,18 @@ SAYS = {
         "Wednesday, ann: Please forget where I live.\n    agent: Done.\n",
         f"Thursday, ann: {ASKED}    agent: I do not know.\n",
     ],
+    "llama_index_chat_engine": [
+        "Monday: I see.\n",
+        "Tuesday: You told me: DAY user: I am allergic to nuts: walnuts above all.\n",
+        "Monday's history: []\n",
+        "Wednesday: You told me: DAY user: I am allergic to nuts: walnuts above all.\n",
+        "the stock Memory shows: True\n",
+    ],
+    "one_memory_two_frameworks": [
+        "- DAY user: On Thursdays I swim at seven, in the canal pool.\n",
+        "LangChain reads: human: When do I swim on Thursdays?\n",
+        "LangChain reads: ai: At seven, as always.\nmessages now: 3\nsame id: True\n",
+    ],
     "langgraph_store": [
         "the graph knows: ['Ann eats no walnuts']\n",
         "home, version 1: Ann lives in Oslo\nhome, version 2: Ann lives in Bergen\n",

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
-PICTURES = {"01_langchain_memory": 3}
+PICTURES = {"01_langchain_memory": 3, "04_llama_index_memory": 2}
 SAYS = {
     "01_langchain_memory": [
         "<memories>\nRemembered from earlier conversations.",
@@ -21,7 +21,12 @@ SAYS = {
         "system: Be brief.\n\n<memories>",
         "['lives in Utrecht', 'lives in Bergen']",
         "the door code, half a second later: None",
-    ]
+    ],
+    "04_llama_index_memory": [
+        "<memories>\nRemembered from earlier conversations.",
+        "user | What should you not cook for me?\nassistant | I see.",
+        "1.0 I am allergic to walnuts, so no pesto for me.",
+    ],
 }
 
 
