@@ -105,7 +105,7 @@ class Conversation:
         source = clean(message.id).strip()[:1024] if message.id else ""
         return shelf.draft(
             (),
-            key or shelf.new_key(),
+            key,
             [words if said else f"({message.role} message without text)"],
             searched=said and message.searched and message.role in SPOKEN,
             source=source or None,

@@ -24,6 +24,8 @@ class KeyedDraft:
     """
     ttl: timedelta | None = None
     """How long it lives from the last time it was written or used; ``None``: for good."""
+    new: bool = False
+    """The key was made just now, so nothing can stand there: it need not be looked for."""
     release: bool = False
     """With no draft: take the key away, and leave the memory without one if it is searched."""
 

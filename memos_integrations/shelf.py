@@ -43,7 +43,7 @@ class Shelf:
     def draft(
         self,
         namespace: Namespace,
-        key: str,
+        key: str | None,
         texts: Sequence[str],
         *,
         searched: bool = True,
@@ -52,7 +52,8 @@ class Shelf:
     ) -> KeyedDraft:
         """What is to stand under a key: ``texts`` are the pieces that it is found by.
 
-        A piece too long for the embedder is cut into several. ``fields`` are those of a
+        Without a key it gets a new one, after all others. A piece too long for the embedder is
+        cut into several. ``fields`` are those of a
         :class:`~memos_integrations.cube.Draft`.
         """
         if ttl is not None and ttl <= timedelta(0):
@@ -63,7 +64,8 @@ class Shelf:
         except ValidationError as error:
             raise readable_error(error) from None
         path = (*self.root, *namespace)
-        return KeyedDraft(path, _checked_key(key), draft, spans if searched else (), ttl)
+        given = self.new_key() if key is None else _checked_key(key)
+        return KeyedDraft(path, given, draft, spans if searched else (), ttl, new=key is None)
 
     def read(self, role: str, text: str, speaker: str | None = None) -> dict[str, Any]:
         """What the reader makes of a message: the fields of a draft, without its text."""

@@ -32,7 +32,7 @@ class Shelving:
 
     def put(self, wanted: KeyedDraft, parts: Parts) -> None:
         """Write what is to stand under a key: its next version, or a first one."""
-        head = self._before(wanted)
+        head = None if wanted.new else self._before(wanted)
         namespace = records.ensure_namespace(self._tx, wanted.namespace)
         activity_pk, activity = self._activity(namespace, "put")
         cube = self._build(wanted, head.cube if head else None, activity)

@@ -59,7 +59,7 @@ class MemOSMemory(BaseMemory):
     _recall: Recall = PrivateAttr()
     _tokenizer: Tokenizer = PrivateAttr()
     _asked: tuple[str, int] | None = PrivateAttr(default=None)
-    _ids: list[str] = PrivateAttr(default_factory=list)
+    _found: list[MemCube] = PrivateAttr(default_factory=list)
     _lock: Any = PrivateAttr(default_factory=threading.RLock)
 
     @classmethod
@@ -155,12 +155,14 @@ class MemOSMemory(BaseMemory):
         turn = len(said) - (1 if said and said[-1] == question else 0)
         with self._lock:
             if self._asked == (question, turn):
-                cubes = self._recall.again(self._session, self._ids)
+                ids = [cube.id for cube in self._found]
+                cubes = self._recall.again(self._session, ids) if ids else []
             else:
                 seen = {one.memory_id for one in kept}
                 cubes = self._recall.find(self._session, question, seen=seen)
-                self._asked, self._ids = (question, turn), [cube.id for cube in cubes]
-                dispatcher.event(MemoryRecalled(question=question, memory_ids=self._ids))
+                self._asked, self._found = (question, turn), cubes
+                ids = [cube.id for cube in cubes]
+                dispatcher.event(MemoryRecalled(question=question, memory_ids=ids))
         if cubes:
             self._recall.guarded(
                 "reporting",
@@ -202,16 +204,12 @@ class MemOSMemory(BaseMemory):
 
     def _kept(self, said: Sequence[ChatMessage]) -> list[Message]:
         """The messages to keep; an answer that repeats a recalled memory is history, no memory."""
-        kept = [to_message(message) for message in said]
         with self._lock:
-            ids = list(self._ids)
-        if ids and any(one.role == "assistant" for one in kept):
-            recalled = self._recall.again(self._session, ids)
-            kept = [
-                replace(one, searched=one.role != "assistant" or not repeats(one.text, recalled))
-                for one in kept
-            ]
-        return kept
+            recalled = list(self._found)
+        return [
+            replace(one, searched=one.role != "assistant" or not repeats(one.text, recalled))
+            for one in map(to_message, said)
+        ]
 
     @dispatcher.span
     def set(self, messages: list[ChatMessage]) -> None:
@@ -222,13 +220,13 @@ class MemOSMemory(BaseMemory):
         """Empty the history. What was said stays remembered, and may be recalled."""
         self._conversation.release()
         with self._lock:
-            self._asked, self._ids = None, []
+            self._asked, self._found = None, []
 
     def forget_conversation(self) -> None:
         """Delete the history and the memories that its messages are."""
         self._conversation.clear()
         with self._lock:
-            self._asked, self._ids = None, []
+            self._asked, self._found = None, []
 
     # The same, for asyncio ----------------------------------------------------------------
 
@@ -308,7 +306,7 @@ class MemOSMemory(BaseMemory):
         other = type(self).from_dict(state)
         super().__setstate__(BaseMemory.__getstate__(other))
         self._bind(other._session, other._recall.policy, other._tokenizer)
-        self._asked, self._ids, self._lock = None, [], threading.RLock()
+        self._asked, self._found, self._lock = None, [], threading.RLock()
 
 
 def _text(input: object) -> str:
