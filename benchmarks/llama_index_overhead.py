@@ -109,36 +109,32 @@ def main() -> None:
     vectors, texts, _ = make(options.memories + options.turns + 20)
     kept, questions = texts[: options.memories], texts[options.memories :]
     table = AtHand(vectors)
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as scratch:
-        with filled(Path(scratch) / "store", kept, table) as store:
-            block = VectorMemoryBlock(
-                vector_store=MatrixStore(), embed_model=AtHandEmbedding(table)
-            )
-            nodes = [
-                TextNode(text=text, embedding=table.embed_query(text).tolist()) for text in kept
-            ]
-            block.vector_store.add(nodes)
-            session = store.session("large")
-            policy = RecallPolicy(timeout=None)
+    with (
+        tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as scratch,
+        filled(Path(scratch) / "store", kept, table) as store,
+    ):
+        block = VectorMemoryBlock(vector_store=MatrixStore(), embed_model=AtHandEmbedding(table))
+        nodes = [TextNode(text=text, embedding=table.embed_query(text).tolist()) for text in kept]
+        block.vector_store.add(nodes)
+        session = store.session("large")
+        policy = RecallPolicy(timeout=None)
 
-            async def measure() -> dict[str, list[float]]:
-                taken: dict[str, list[float]] = {}
-                for i, question in enumerate(questions):
-                    # A conversation of ten turns, so that both carry the same history.
-                    if i % 10 == 0:
-                        memories: dict[str, BaseMemory] = {
-                            "MemOSMemory": MemOSMemory.from_defaults(session, recall=policy),
-                            "Memory + VectorMemoryBlock": Memory.from_defaults(
-                                memory_blocks=[block]
-                            ),
-                        }
-                    for name, memory in memories.items():
-                        seconds = await turn(memory, question)
-                        if i >= 20:
-                            taken.setdefault(name, []).append(seconds)
-                return taken
+        async def measure() -> dict[str, list[float]]:
+            taken: dict[str, list[float]] = {}
+            for i, question in enumerate(questions):
+                # A conversation of ten turns, so that both carry the same history.
+                if i % 10 == 0:
+                    memories: dict[str, BaseMemory] = {
+                        "MemOSMemory": MemOSMemory.from_defaults(session, recall=policy),
+                        "Memory + VectorMemoryBlock": Memory.from_defaults(memory_blocks=[block]),
+                    }
+                for name, memory in memories.items():
+                    seconds = await turn(memory, question)
+                    if i >= 20:
+                        taken.setdefault(name, []).append(seconds)
+            return taken
 
-            taken = asyncio.run(measure())
+        taken = asyncio.run(measure())
     rows: list[list[Any]] = [
         [name, statistics.median(values) * 1e3, percentile(values, 0.95) * 1e3]
         for name, values in taken.items()
