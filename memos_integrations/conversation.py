@@ -10,13 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from memos_integrations.cube import check_text, thaw_json
+from memos_integrations.cube import MAX_TEXT_BYTES, check_text, thaw_json
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.recall import clean
 from memos_integrations.session import MemorySession
 from memos_integrations.shelf import Shelf
 
 _SHELF = "chat/"
+
+_LONGEST = MAX_TEXT_BYTES // 4
+"""Characters of a message that are found by a search; the rest of a longer one is history only."""
+_LONGEST_NAME = 200
 
 SPOKEN = ("user", "assistant", "chatbot", "model")
 """Roles whose words are memories; what tools and systems write is history only."""
@@ -99,9 +103,10 @@ class Conversation:
         self, message: Message, *, key: str | None = None, archived: bool | None = None
     ) -> KeyedDraft:
         shelf = self._shelf
-        words = clean(message.text)
+        words = clean(message.text)[:_LONGEST]
         said = bool(words.strip())
-        fields = shelf.read(message.role, words, message.name) if said else {"origin": "tool"}
+        speaker = clean(message.name or "").strip()[:_LONGEST_NAME] or None
+        fields = shelf.read(message.role, words, speaker) if said else {"origin": "tool"}
         source = clean(message.id).strip()[:1024] if message.id else ""
         return shelf.draft(
             (),

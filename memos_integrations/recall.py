@@ -88,19 +88,31 @@ class Recall:
         self._workers = DeadlineWorkers("memos-recall")
 
     def find(
-        self, session: MemorySession, question: str, *, seen: Collection[str] = ()
+        self,
+        session: MemorySession,
+        question: str,
+        *,
+        seen: Collection[str] = (),
+        room: Callable[[Sequence[MemCube]], bool] | None = None,
     ) -> list[MemCube]:
         """The memories for a message, in the order of the prompt; empty if the memory fails.
 
         ``seen`` are ids, of messages or memories, that stand in the prompt anyway.
+        ``room`` says whether the prompt has room for a block of these memories.
         """
         asked = clean(question[:QUESTION_CHARS])
         if not asked.strip():
             return []
         nothing: list[MemCube] = []
-        return self.guarded("recall", lambda: self._found(session, asked, seen), nothing)
+        return self.guarded("recall", lambda: self._found(session, asked, seen, room), nothing)
 
-    def _found(self, session: MemorySession, asked: str, seen: Collection[str]) -> list[MemCube]:
+    def _found(
+        self,
+        session: MemorySession,
+        asked: str,
+        seen: Collection[str],
+        room: Callable[[Sequence[MemCube]], bool] | None,
+    ) -> list[MemCube]:
         policy, want = self.policy, self.policy.limit + 4
         while True:
             hits = session.search(asked, limit=want, filters=policy.filters)
@@ -112,7 +124,7 @@ class Recall:
                 and hit.cube.header.descriptive.source not in seen
             ]
             if len(new) >= policy.limit or len(hits) < want or want > 30 * policy.limit:
-                return in_order(self._within_budget(new))
+                return in_order(self._within_budget(new, room))
             want *= 4  # what is left out took the first places
 
     def again(self, session: MemorySession, ids: Sequence[str]) -> list[MemCube]:
@@ -158,12 +170,15 @@ class Recall:
         log.warning("%s failed, the conversation goes on without it: %s", what, error)
         return otherwise
 
-    def _within_budget(self, ranked: Sequence[MemCube]) -> list[MemCube]:
+    def _within_budget(
+        self, ranked: Sequence[MemCube], room: Callable[[Sequence[MemCube]], bool] | None
+    ) -> list[MemCube]:
         left = self.policy.token_budget - self.policy.count_tokens(block([]))
         chosen: list[MemCube] = []
         for cube in ranked:
             cost = self.policy.count_tokens(line(cube) + "\n")
-            if len(chosen) < self.policy.limit and cost <= left:
+            fits = len(chosen) < self.policy.limit and cost <= left
+            if fits and (room is None or room([*chosen, cube])):
                 chosen.append(cube)
                 left -= cost
         return chosen

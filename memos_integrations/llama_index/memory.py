@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from memos_integrations.llama_index.messages import (
     from_message,
     newest_within,
     to_message,
+    tokens_of,
 )
 from memos_integrations.recall import Recall, RecallPolicy, block, repeats
 from memos_integrations.session import MemorySession, offload
@@ -33,6 +34,10 @@ from memos_integrations.session import MemorySession, offload
 dispatcher = get_dispatcher(__name__)
 
 Tokenizer = Callable[[str], Sequence[Any]]
+Fits = Callable[[Sequence[MemCube]], bool]
+
+_TURN = 2
+"""Tokens kept free for the answer to a block that has a turn of its own."""
 
 
 class MemOSMemory(BaseMemory):
@@ -134,18 +139,30 @@ class MemOSMemory(BaseMemory):
         """
         kept = [one for one in self._conversation.messages() if not one.archived]
         history = [from_message(one) for one in kept]
-        cubes = self._recalled(kept, input)
-        spent = int(kwargs.get("initial_token_count") or 0)
-        if cubes:
-            spent += len(self._tokenizer(block(cubes)))
-        shown = newest_within(history, max(1, self.token_limit - spent), self._tokenizer)
-        return self._with_block(shown, cubes, input) if cubes else shown
+        room = max(1, self.token_limit - int(kwargs.get("initial_token_count") or 0))
+        shown = newest_within(history, room, self._tokenizer)
+        there = {id(one) for one in shown}
+        seen = {one.memory_id for one, said in zip(kept, history, strict=True) if id(said) in there}
+        asked = next((one for one in reversed(shown) if one.role == MessageRole.USER), None)
+        needed = tokens_of(asked, self._tokenizer) if asked is not None else 0
+
+        def fits(cubes: Sequence[MemCube]) -> bool:
+            return len(self._tokenizer(block(cubes))) + _TURN <= room - needed
+
+        cubes = self._recalled(kept, input, seen, fits)
+        if not cubes:
+            return shown
+        spent = len(self._tokenizer(block(cubes)))
+        shown = newest_within(history, max(1, room - spent), self._tokenizer)
+        return self._with_block(shown, cubes, input)
 
     def get_all(self) -> list[ChatMessage]:
         """The whole history, without recalled memories; copies."""
         return [from_message(one) for one in self._conversation.messages()]
 
-    def _recalled(self, kept: Sequence[Message], input: str | ChatMessage | None) -> list[MemCube]:
+    def _recalled(
+        self, kept: Sequence[Message], input: str | ChatMessage | None, seen: Set[str], fits: Fits
+    ) -> list[MemCube]:
         """The memories for the user's message: searched for once, then read again."""
         said = [one.text for one in kept if one.role == "user"]
         question = _text(input) if input is not None else (said[-1] if said else "")
@@ -157,9 +174,10 @@ class MemOSMemory(BaseMemory):
             if self._asked == (question, turn):
                 ids = [cube.id for cube in self._found]
                 cubes = self._recall.again(self._session, ids) if ids else []
+                while cubes and not fits(cubes):  # corrected meanwhile, and longer now
+                    cubes = cubes[1:]
             else:
-                seen = {one.memory_id for one in kept}
-                cubes = self._recall.find(self._session, question, seen=seen)
+                cubes = self._recall.find(self._session, question, seen=seen, room=fits)
                 self._asked, self._found = (question, turn), cubes
                 ids = [cube.id for cube in cubes]
                 dispatcher.event(MemoryRecalled(question=question, memory_ids=ids))

@@ -8,6 +8,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
 
 from memos_integrations.conversation import Message
+from memos_integrations.errors import InvalidInputError
 from memos_integrations.recall import without_block
 
 NOTED = "Understood."
@@ -17,12 +18,13 @@ NOTED = "Understood."
 def to_message(message: ChatMessage, *, archived: bool = False) -> Message:
     """A host's message as it is kept."""
     data = message.model_dump(mode="json")
+    name = message.additional_kwargs.get("name")
     return Message(
         role=message.role.value,
         text=message.content or "",
         format="llama_index",
         data=data,
-        name=message.additional_kwargs.get("name"),
+        name=name if isinstance(name, str) else None,
         archived=archived,
     )
 
@@ -40,6 +42,8 @@ def as_said(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     said: list[ChatMessage] = []
     answered = False
     for message in messages:
+        if not isinstance(message, ChatMessage):
+            raise InvalidInputError(f"{message!r:.80} is no ChatMessage")
         if answered and message.role.value == "assistant" and message.content == NOTED:
             answered = False
             continue
@@ -77,7 +81,7 @@ def tokens_of(message: ChatMessage, tokenizer: Callable[[str], Sequence[Any]]) -
 def newest_within(
     messages: Sequence[ChatMessage], limit: int, tokenizer: Callable[[str], Sequence[Any]]
 ) -> list[ChatMessage]:
-    """The newest messages of at most ``limit`` tokens, beginning with a user's.
+    """The newest messages of at most ``limit`` tokens; when cut, beginning with a user's.
 
     A tool's result is never parted from the call before it; leading system messages stay. The
     newest user message is kept even if it alone is longer.
@@ -97,7 +101,8 @@ def newest_within(
         kept[:0] = unit
     if newest is not None and all(i != newest for i, _ in kept):
         return [*pinned, rest[newest], *(m for i, m in kept if i > newest)]
-    while kept and kept[0][1].role.value != "user" and newest is not None:
+    whole = len(kept) == len(rest)
+    while not whole and kept and kept[0][1].role.value != "user" and newest is not None:
         kept.pop(0)
     return [*pinned, *(message for _, message in kept)]
 

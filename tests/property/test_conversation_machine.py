@@ -117,7 +117,7 @@ def test_how_a_history_is_cut(history: list[ChatMessage], limit: int) -> None:
     assert [history[i] for i in at] == shown, "a part of the history, in its order"
     users = [one for one in history if one.role.value == "user"]
     if users:
-        assert shown[0].role.value == "user"
+        assert shown[0].role.value == "user" or shown == history
         assert any(one is users[-1] for one in shown), "the newest user message is always there"
     for i, one in zip(at, shown, strict=True):
         if one.role.value == "tool" and i > 0 and history[i - 1].role.value != "user":
