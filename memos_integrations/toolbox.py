@@ -33,8 +33,8 @@ def search_memory(session: MemorySession, query: str, limit: int) -> str:
 def save_memory(session: MemorySession, text: str, *, call: str | None = None) -> str:
     """The new memory's id. The same text from the same ``call`` is saved once."""
     words = clean(text)
-    digest = hashlib.sha256(words.encode()).hexdigest()[:16]
-    key = f"tool:{call}:{digest}" if call else None
+    which = json.dumps([call, words]).encode()
+    key = f"tool:{hashlib.sha256(which).hexdigest()}" if call else None
     added = session.add(words, origin="assistant", idempotency_key=key)
     return json.dumps({"saved": [cube.id for cube in added]})
 

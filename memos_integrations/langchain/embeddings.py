@@ -5,6 +5,7 @@ from __future__ import annotations
 from langchain_core.embeddings import Embeddings
 
 from memos_integrations.memos import default_embedder
+from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked, embed_query_checked
 from memos_integrations.protocols import Embedder
 from memos_integrations.session import offload
@@ -17,8 +18,8 @@ class MemOSEmbeddings(Embeddings):
     installed, and :class:`EmbeddingError` if the embedder fails.
     """
 
-    def __init__(self, embedder: Embedder | None = None) -> None:
-        self.embedder = default_embedder() if embedder is None else embedder
+    def __init__(self, embedder: object | None = None) -> None:
+        self.embedder: Embedder = default_embedder() if embedder is None else as_embedder(embedder)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector a text."""

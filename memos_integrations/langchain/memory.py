@@ -40,7 +40,7 @@ class MemOSMemory(BaseMemory):
     """Which output is the answer, if there are several."""
     return_messages: bool = False
     """Whether ``history`` is a list of messages."""
-    history_limit: int = 20
+    history_limit: int = Field(20, ge=1)
     """The most messages in ``history``."""
     recall: RecallPolicy = Field(default_factory=RecallPolicy)
     """How much is recalled."""
@@ -68,7 +68,9 @@ class MemOSMemory(BaseMemory):
         recent = self.chat_memory.messages[-self.history_limit :]
         seen = {message.id for message in recent if message.id}
         question = self._one(inputs, self.input_key, "input") if inputs else ""
-        found = self._recall.find(self.session, question, seen=seen)
+        found = self._recall.find(
+            self.session, question, seen=seen, conversation=self.conversation_id
+        )
         if found:
             prompt = f"{self.conversation_id}:{len(recent)}"
             self._recall.guarded(

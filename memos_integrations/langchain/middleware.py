@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, TypeGuard
 
 from langchain.agents.middleware.types import (
     AgentMiddleware,
@@ -25,6 +26,7 @@ from memos_integrations.recall import (
     Said,
     about_tokens,
     block,
+    clean,
 )
 from memos_integrations.session import MemorySession, offload
 
@@ -100,12 +102,20 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         """Find the memories for the newest human message."""
         session = self._scope.session(runtime)
         question = _newest_question(state["messages"])
-        known = state.get("memos") or {}
-        if question is None or (question.id and known.get("message") == question.id):
+        if question is None:
             return None
-        seen = {message.id for message in state["messages"] if message.id}
-        found = self._recall.find(session, str(question.text), seen=seen)
-        return {"memos": {"message": question.id, "ids": [cube.id for cube in found]}}
+        asked = hashlib.sha256(clean(str(question.text)).encode()).hexdigest()[:16]
+        this = {"message": question.id, "asked": asked}
+        known = state.get("memos") or {}
+        if question.id and known.items() >= this.items():
+            return None
+        found = self._recall.find(
+            session,
+            str(question.text),
+            seen={message.id for message in state["messages"] if message.id},
+            conversation=thread_of(runtime),
+        )
+        return {"memos": {**this, "ids": [cube.id for cube in found]}}
 
     async def abefore_agent(
         self, state: RecalledState, runtime: Runtime[Any]
@@ -151,7 +161,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         """Which memories stood in which prompt, for those who decide what to keep at hand."""
         prompt = ":".join(filter(None, [thread_of(runtime), message]))
         self._recall.guarded(
-            "reporting", lambda: session.record_uses(cubes, prompt=prompt[:256]), None
+            "reporting", lambda: session.record_uses(cubes, prompt=clean(prompt)[:256]), None
         )
 
     # Recording, when the turn has ended ----------------------------------------------------------
@@ -174,7 +184,12 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
 
 
 def _newest_question(messages: Sequence[AnyMessage]) -> HumanMessage | None:
-    return next((m for m in reversed(messages) if isinstance(m, HumanMessage)), None)
+    return next((m for m in reversed(messages) if _is_said(m)), None)
+
+
+def _is_said(message: AnyMessage) -> TypeGuard[HumanMessage]:
+    """A user's own message: LangChain's summaries are human messages, too, and say so."""
+    return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
 
 
 def _turn(messages: Sequence[AnyMessage], *, with_answers: bool) -> list[Said]:
@@ -183,7 +198,7 @@ def _turn(messages: Sequence[AnyMessage], *, with_answers: bool) -> list[Said]:
     if newest is None:
         return []
     at = start = max(i for i, message in enumerate(messages) if message is newest)
-    while start > 0 and isinstance(messages[start - 1], HumanMessage):
+    while start > 0 and _is_said(messages[start - 1]):
         start -= 1
     said = [Said(_id(m, i), "user", str(m.text), m.name) for i, m in enumerate(messages)][
         start : at + 1

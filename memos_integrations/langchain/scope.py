@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
 from typing import Any
+from uuid import UUID
 
 from langgraph.config import get_config
 
@@ -33,7 +34,11 @@ class Scope:
                 "a session has its namespace: give the MemOS itself with namespace="
             )
         self._memory = memory
-        self._namespace = ("{user_id}",) if namespace is None else namespace
+        self._namespace: Any = ("{user_id}",) if namespace is None else namespace
+        if not callable(self._namespace):
+            self._namespace = _parts(self._namespace)
+            for part in self._namespace:
+                _fields(part)
 
     @property
     def is_fixed(self) -> bool:
@@ -49,16 +54,34 @@ class Scope:
             namespace = namespace(runtime)
             if isinstance(namespace, MemorySession):
                 return namespace
-            parts = (namespace,) if isinstance(namespace, str) else tuple(namespace)
+            parts = _parts(namespace)
         else:
-            template = (namespace,) if isinstance(namespace, str) else tuple(namespace)
-            parts = tuple(_filled(part, runtime) for part in template)
-        return self._memory.session(parts[-1] if parts else "", namespace=parts)
+            parts = tuple(_filled(part, runtime) for part in namespace)
+        return self._memory.session(parts[-1], namespace=parts)
+
+
+def _parts(namespace: Any) -> tuple[str, ...]:
+    if isinstance(namespace, str):
+        return (namespace,)
+    listed = isinstance(namespace, list | tuple) and len(namespace) > 0
+    if listed and all(isinstance(part, str) for part in namespace):
+        return tuple(namespace)
+    raise InvalidInputError(
+        f"the namespace of a run is {namespace!r}: give a string, a tuple of strings or a session"
+    )
+
+
+def _fields(part: str) -> list[tuple[str, str | None]]:
+    """Plain text and the name of the field after it, in turn."""
+    try:
+        return [(text, name) for text, name, _, _ in Formatter().parse(part)]
+    except ValueError as error:
+        raise InvalidInputError(f"the namespace template {part!r}: {error}") from None
 
 
 def _filled(part: str, runtime: Any) -> str:
     filled = ""
-    for text, name, _, _ in Formatter().parse(part):
+    for text, name in _fields(part):
         filled += text
         if name is not None:
             filled += _value(name, runtime)
@@ -70,7 +93,7 @@ def _value(name: str, runtime: Any) -> str:
     value = _look(context, name)
     if value is None:
         value = _look(_configurable(runtime), name)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError(
