@@ -55,7 +55,10 @@ class RecallPolicy:
     filters: Mapping[str, Any] | None = None
     """As in :meth:`MemorySession.search`."""
     leave_out: tuple[str, ...] = ("question",)
-    """Semantic types that are not recalled: a question that was asked before is no answer."""
+    """Semantic types that are not recalled: a question that was asked before is no answer.
+
+    What says something before it asks is recalled.
+    """
     timeout: float | None = 2.0
     """Seconds that a recall may take; ``None``: any time."""
     on_error: Literal["ignore", "raise"] = "ignore"
@@ -127,7 +130,7 @@ class Recall:
             new = [
                 hit.cube
                 for hit in hits
-                if hit.cube.header.descriptive.semantic_type not in policy.leave_out
+                if not is_only(hit.cube, policy.leave_out)
                 and hit.cube.id not in seen
                 and not _is_said(hit.cube, seen, conversation)
             ]
@@ -194,6 +197,12 @@ class Recall:
                 chosen.append(cube)
                 left -= cost
         return chosen
+
+
+def is_only(cube: MemCube, types: Collection[str]) -> bool:
+    """Whether a memory is one sentence of such a type, and says nothing else."""
+    says_more = re.search(r"[.!;:]\s+\S", cube.text.strip()) is not None
+    return cube.header.descriptive.semantic_type in types and not says_more
 
 
 def _is_said(cube: MemCube, seen: Collection[str], conversation: str) -> bool:

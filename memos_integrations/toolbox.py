@@ -8,8 +8,8 @@ from typing import Any
 
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import CubeNotFoundError
-from memos_integrations.recall import clean
-from memos_integrations.session import MemorySession
+from memos_integrations.recall import clean, is_only
+from memos_integrations.session import MAX_LIMIT, MemorySession
 
 DESCRIPTIONS = {
     "search_memory": "Search what is remembered about the user and earlier conversations.",
@@ -26,8 +26,14 @@ ID = "the id of a memory, as search_memory gave it"
 
 def search_memory(session: MemorySession, query: str, limit: int) -> str:
     """Ids, texts and dates, best first; recorded questions are left out, as in a recall."""
-    hits = session.search(clean(query), limit=limit, filters={"semantic_type": {"$ne": "question"}})
-    return json.dumps([_shown(hit.cube) for hit in hits], ensure_ascii=False)
+    want = 4 * limit
+    while True:
+        hits = session.search(clean(query), limit=want)
+        told = [hit.cube for hit in hits if not is_only(hit.cube, ("question",))][:limit]
+        if len(told) == limit or len(hits) < want or want >= MAX_LIMIT:
+            break
+        want = min(4 * want, MAX_LIMIT)
+    return json.dumps([_shown(cube) for cube in told], ensure_ascii=False)
 
 
 def save_memory(session: MemorySession, text: str, *, call: str | None = None) -> str:

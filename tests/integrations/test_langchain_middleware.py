@@ -290,6 +290,41 @@ def test_questions_are_kept_and_not_recalled(alice: MemorySession) -> None:
     assert alice.count({"semantic_type": "question"}) == 41
 
 
+def test_questions_in_the_way_cost_no_more_searches(
+    watched: tuple[Watched, MemorySession],
+) -> None:
+    """A search embeds the question; one for each human message, whatever is left out."""
+    embedder, alice = watched
+    alice.add([f"where are my plums, number {i}?" for i in range(300)])
+    alice.add("the plums lie in the cellar")
+    model = ScriptedModel(line=fine)
+    middleware = MemOSMiddleware(alice, record="nothing", on_error="raise")
+    say(create_agent(model, middleware=[middleware]), "where are my plums?")
+    assert "cellar" in words(model.prompts[0])
+    assert embedder.asked == ["where are my plums?"]
+
+
+@pytest.mark.parametrize("left_out", ["questions", "messages of this thread"])
+def test_thousands_in_the_way_leave_time(alice: MemorySession, left_out: str) -> None:
+    """Within the default timeout, though two thousand nearer memories are left out."""
+    alice.add("the plums lie in the cellar")
+    many = range(2_000)
+    if left_out == "questions":
+        given: list[BaseMessage] = []
+        alice.add([f"where are my plums, number {i}?" for i in many])
+    else:
+        given = [HumanMessage(f"where are my plums {i}", id=f"h{i}") for i in many]
+        alice.add(
+            [{"role": "user", "content": str(m.content), "id": m.id} for m in given],
+        )
+    model = ScriptedModel(line=fine)
+    middleware = MemOSMiddleware(alice, record="nothing", on_error="raise")
+    asked = HumanMessage("where are my plums?")
+    create_agent(model, middleware=[middleware]).invoke({"messages": [*given, asked]})
+    if left_out == "questions":
+        assert "cellar" in words(model.prompts[0])
+
+
 def test_forgotten_and_corrected_between_two_calls_of_a_run(alice: MemorySession) -> None:
     wrong, gone = alice.add(["the canary lives in Oslo", "the canary is called Ida"])
 

@@ -354,3 +354,15 @@ def test_options_that_make_no_sense(alice: MemorySession, options: dict[str, Any
 def test_what_is_no_memory() -> None:
     with pytest.raises(InvalidInputError, match="give a MemOS"):
         MemOSMiddleware("my-memory")  # type: ignore[arg-type]
+
+
+def test_a_question_that_says_something_is_recalled(alice: MemorySession) -> None:
+    alice.add(["I am allergic to walnuts. What may I eat?", "What about walnuts?"])
+    model = ScriptedModel(line=polite)
+    talk(create_agent(model, middleware=[MemOSMiddleware(alice)]), "walnuts?")
+    assert "I am allergic to walnuts. What may I eat?" in words(model.prompts[0])
+    assert "What about walnuts?" not in words(model.prompts[0])
+    search = next(tool for tool in memory_tools(alice) if tool.name == "search_memory")
+    found = search.invoke({"query": "walnuts"})
+    assert "What may I eat" in found
+    assert "What about" not in found
