@@ -125,8 +125,9 @@ class Recall:
         room: Callable[[Sequence[MemCube]], bool] | None,
     ) -> list[MemCube]:
         policy, want = self.policy, min(self.policy.limit + 4, MAX_LIMIT)
+        vector = session.embed(asked)  # once, however often the search is widened
         while True:
-            hits = session.search(asked, limit=want, filters=policy.filters)
+            hits = session.search(asked, limit=want, filters=policy.filters, vector=vector)
             new = [
                 hit.cube
                 for hit in hits

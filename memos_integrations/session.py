@@ -25,7 +25,7 @@ from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
-from memos_integrations.protocols import Clock, EmbedderFingerprint
+from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
 from memos_integrations.shelf import Shelf
 
@@ -209,14 +209,16 @@ class MemorySession:
         memory_type: str | None = None,
         min_score: float = 0.0,
         policy: SearchPolicy | None = None,
+        vector: Vectors | None = None,
     ) -> builtins.list[Hit]:
         """The memories that answer ``query``, best first, at most ``limit``.
 
         ``filters`` restrict by header fields: ``{"speaker": "Maya", "event_time": {"$gte": t}}``
         with ``$eq $ne $gt $gte $lt $lte $in``, and ``metadata.<key>``. ``window`` keeps only
         memories whose event time lies in it. ``min_score`` drops hits below it (scores are 0 to
-        1). ``policy`` replaces the store's weights for this call. A search sees every ``add``
-        that returned before it.
+        1). ``policy`` replaces the store's weights for this call. ``vector`` is the question as
+        :meth:`embed` gave it, for who asks the same words again. A search sees every ``add`` that
+        returned before it.
         """
         check_limit(limit)
         if (
@@ -235,7 +237,12 @@ class MemorySession:
             filters=_narrowed(filters, window, memory_type),
             min_score=min_score,
             policy=policy,
+            vector=vector,
         )
+
+    def embed(self, question: str) -> Vectors:
+        """A question as the store's embedder sees it: a unit vector, float32 ``(dimension,)``."""
+        return self._operator.question(check_text(question, what="question"))
 
     def get_many(self, ids: Iterable[str]) -> builtins.list[MemCube]:
         """The memories of these ids as they stand now, in the order asked for.
@@ -400,6 +407,10 @@ class MemorySession:
     async def asearch(self, query: str, **options: Any) -> builtins.list[Hit]:
         """:meth:`search` in a worker thread."""
         return await offload(self.search, query, **options)
+
+    async def aembed(self, question: str) -> Vectors:
+        """See :meth:`embed`."""
+        return await offload(self.embed, question)
 
     async def ahistory(self, id: str) -> builtins.list[MemCube]:
         """:meth:`history` in a worker thread."""

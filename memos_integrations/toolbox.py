@@ -26,9 +26,10 @@ ID = "the id of a memory, as search_memory gave it"
 
 def search_memory(session: MemorySession, query: str, limit: int) -> str:
     """Ids, texts and dates, best first; recorded questions are left out, as in a recall."""
-    want = 4 * limit
+    asked, want = clean(query), 4 * limit
+    vector = session.embed(asked)
     while True:
-        hits = session.search(clean(query), limit=want)
+        hits = session.search(asked, limit=want, vector=vector)
         told = [hit.cube for hit in hits if not is_only(hit.cube, ("question",))][:limit]
         if len(told) == limit or len(hits) < want or want >= MAX_LIMIT:
             break

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from memos_integrations.errors import EmbeddingDimensionError, EmbeddingError, MemOSError
+from memos_integrations.errors import (
+    EmbeddingDimensionError,
+    EmbeddingError,
+    InvalidInputError,
+    MemOSError,
+)
 from memos_integrations.protocols import Embedder, Vectors
 
 BATCH = 256
@@ -43,6 +48,19 @@ def embed_query_checked(embedder: Embedder, text: str) -> Vectors:
     raw = _called(embedder, lambda: [embedder.embed_query(text)])
     vector: Vectors = _unit(raw, embedder, rows=1)[0]
     return vector
+
+
+def checked_vector(embedder: Embedder, vector: Any) -> Vectors:
+    """A question's vector that a caller brought, as a unit vector: float32 ``(dimension,)``.
+
+    Raises :class:`InvalidInputError` for what is no such vector.
+    """
+    try:
+        unit: Vectors = _unit([vector], embedder, rows=1)[0]
+    except EmbeddingError as error:
+        expected = f"({embedder.fingerprint.dimension},), as embed() of the same store gives it"
+        raise InvalidInputError(f"vector: give finite numbers of shape {expected}") from error
+    return unit
 
 
 def _called(embedder: Embedder, call: Callable[[], Any]) -> Any:

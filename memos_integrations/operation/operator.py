@@ -38,7 +38,7 @@ from memos_integrations.infrastructure.shelves import Shelves
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.memories.plaintext import embedding_text
-from memos_integrations.models.checked import embed_checked, embed_query_checked
+from memos_integrations.models.checked import checked_vector, embed_checked, embed_query_checked
 from memos_integrations.operation.retrieval import SearchPolicy, retrieve
 from memos_integrations.protocols import Clock, Embedder, IdSource, Vectors
 from memos_integrations.query import Hit, MemoryCall
@@ -129,11 +129,18 @@ class MemOperator:
         filters: Mapping[str, Any] | None = None,
         min_score: float = 0.0,
         policy: SearchPolicy | None = None,
+        vector: Vectors | None = None,
     ) -> list[Hit]:
-        """The best memories for a question; each counts as used."""
+        """The best memories for a question; each counts as used.
+
+        ``vector``: the question's, where it is known; else it is embedded.
+        """
         policy = policy or self._policy
         clauses = compile_filters(filters)
-        vector = embed_query_checked(self._embedder, call.text) if policy.dense else None
+        if vector is not None:
+            vector = checked_vector(self._embedder, vector)
+        elif policy.dense:
+            vector = self.question(call.text)
         with self._vault.snapshot(path) as view:
             if view.namespace is None:
                 return []

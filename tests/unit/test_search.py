@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memos_integrations import IndexPolicy, MemorySession, MemOS, SearchPolicy, TimeWindow
+from memos_integrations.errors import InvalidInputError
+from memos_integrations.protocols import Vectors
 from memos_integrations.testing import CountingIds, FakeClock, WordEmbedder
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -22,6 +24,38 @@ DENSE, LEXICAL = SearchPolicy(lexical=0), SearchPolicy(dense=0)
 
 def texts(session: MemorySession, query: str, **options: Any) -> list[str]:
     return [hit.cube.text for hit in session.search(query, **options)]
+
+
+# The question's own vector -----------------------------------------------------------------------
+
+
+def test_a_vector_in_hand_is_not_made_again(open_store: Opener) -> None:
+    class Counting(WordEmbedder):
+        asked = 0
+
+        def embed_query(self, text: str) -> Vectors:
+            self.asked += 1
+            return super().embed_query(text)
+
+    embedder = Counting()
+    alice = open_store(embedder=embedder).session("alice")
+    alice.add(["Maya eats walnuts", "Jonas plays the trumpet"])
+    embedder.asked = 0  # a WordEmbedder asks itself for documents too
+    vector = alice.embed("trumpet")
+    assert vector.shape == (embedder.fingerprint.dimension,)
+    given = [hit.parts["dense"] for hit in alice.search("trumpet", vector=3 * vector)]
+    assert embedder.asked == 1
+    own = [hit.parts["dense"] for hit in alice.search("trumpet")]
+    assert given == pytest.approx(own, abs=1e-6)
+    assert embedder.asked == 2
+
+
+@pytest.mark.parametrize(
+    "vector", [[], [1.0], "1.0", [[1.0]], [float("nan")] * 64, [0.0] * 64, object()]
+)
+def test_what_is_no_vector(alice: MemorySession, vector: Any) -> None:
+    with pytest.raises(InvalidInputError, match="vector: give finite numbers of shape"):
+        alice.search("trumpet", vector=vector)
 
 
 # Scores and reasons ----------------------------------------------------------------------------

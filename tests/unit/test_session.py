@@ -472,6 +472,9 @@ async def test_async_twins_do_what_the_verbs_do(open_store: Opener, tmp_path: Pa
     }
     assert await twin.asearch("Bergen", **asked) == sync.search("Bergen", **asked)
     assert await twin.asearch("Bergen") == sync.search("Bergen")
+    vector = await twin.aembed("Bergen")
+    assert vector.tolist() == sync.embed("Bergen").tolist()
+    assert await twin.asearch("Bergen", vector=vector) == sync.search("Bergen")
     assert await twin.ahistory(cube_id) == sync.history(cube_id)
     graph = await twin.alineage(cube_id, direction="sources", depth=9)
     assert dict(graph.nodes(data=True)) == dict(sync.lineage(cube_id).nodes(data=True))
@@ -486,7 +489,7 @@ async def test_async_twins_do_what_the_verbs_do(open_store: Opener, tmp_path: Pa
 
 def test_every_verb_has_its_twin() -> None:
     verbs = {"add", "get", "search", "update", "delete", "history", "lineage", "count", "list"}
-    verbs |= {"get_many", "uses", "record_uses"}
+    verbs |= {"get_many", "uses", "record_uses", "embed"}
     public = {name for name in vars(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
         "below",
