@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -45,6 +45,10 @@ class _Job(Generic[T]):
         self.done = False
         self.result: T
         self.error: BaseException | None = None
+
+
+class _JobFailed(Exception):
+    """Rolls back the transaction of a job that had it to itself."""
 
 
 class Database:
@@ -161,9 +165,11 @@ class Database:
             with translated(self.path), self._writing.begin() as tx:
                 crashpoints.reach("write-begun")
                 for job in jobs:
-                    self._run(tx, job)
+                    self._run(tx, job, alone=len(jobs) == 1)
                 crashpoints.reach("before-commit")
             crashpoints.reach("after-commit")
+        except _JobFailed:
+            pass  # rolled back; its error is in the job
         except BaseException as error:
             # The commit failed, so no job of it happened, whatever each thought.
             for job in jobs:
@@ -174,18 +180,20 @@ class Database:
             for job in jobs:
                 job.done = True
 
-    def _run(self, tx: sa.Connection, job: _Job[Any]) -> None:
+    def _run(self, tx: sa.Connection, job: _Job[Any], *, alone: bool) -> None:
         if self._closed:
             job.error = _closed(self.path)
             return
         try:
-            with translated(self.path), tx.begin_nested():
+            with translated(self.path), nullcontext() if alone else tx.begin_nested():
                 job.result = job.work(tx)
         except (StoreFullError, StoreCorruptError) as error:
             job.error = error
             raise  # SQLite may have rolled the whole transaction back
         except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
             job.error = error
+            if alone:
+                raise _JobFailed from None
 
     def _check_open(self) -> None:
         if self._closed:

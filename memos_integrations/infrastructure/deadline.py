@@ -34,6 +34,10 @@ class DeadlineWorkers:
 
     def call(self, seconds: float, function: Callable[..., T], *arguments: object) -> T:
         """Return ``function(*arguments)``; raise what it raises, or :class:`DeadlineExceeded`."""
+        return self.start(function, *arguments)(seconds)
+
+    def start(self, function: Callable[..., T], *arguments: object) -> Callable[[float], T]:
+        """Begin ``function(*arguments)``; what is returned waits for it as :meth:`call` does."""
         try:
             inbox = self._idle.get_nowait()
         except queue.Empty:
@@ -42,13 +46,17 @@ class DeadlineWorkers:
         # Queues written in C: a Future would take longer than a quick call does.
         job = _Job(function, arguments, queue.SimpleQueue())
         inbox.put(job)
-        try:
-            result, error = job.answer.get(timeout=seconds)
-        except queue.Empty:
-            raise DeadlineExceeded(f"no answer within {seconds:g} s") from None
-        if error is not None:
-            raise error
-        return result  # type: ignore[no-any-return]
+
+        def answer(seconds: float) -> T:
+            try:
+                result, error = job.answer.get(timeout=seconds)
+            except queue.Empty:
+                raise DeadlineExceeded(f"no answer within {seconds:g} s") from None
+            if error is not None:
+                raise error
+            return result  # type: ignore[no-any-return]
+
+        return answer
 
     def _work(self, inbox: queue.SimpleQueue[_Job | None]) -> None:
         while (job := inbox.get()) is not None:

@@ -38,6 +38,8 @@ from memos_integrations.protocols import VectorIndex, Vectors
 
 log = logging.getLogger(__name__)
 
+Found = list[tuple[int, float]]
+"""Keys with their cosines, best first."""
 
 TOLERANCE = 1e-3
 """How far a cosine of the index may lie from that of the stored vectors."""
@@ -93,18 +95,25 @@ class IndexKeeper:
         """``idle`` (no large namespace), ``checking``, ``rebuilding``, ``ready`` or ``closed``."""
         return self._state
 
-    def query(self, collection: str, vector: Vectors, limit: int) -> list[tuple[int, float]] | None:
+    def query(self, collection: str, vector: Vectors, limit: int) -> Found | None:
         """Ask the index; ``None`` if it cannot be asked now (then scan exactly)."""
+        return self.ask(collection, vector, limit)()
+
+    def ask(self, collection: str, vector: Vectors, limit: int) -> Callable[[], Found | None]:
+        """Begin to ask the index; the answer is that of :meth:`query`."""
         index = self._index
         if index is None or self._state != "ready":
-            return None
-        try:
-            return self._workers.call(
-                self._policy.query_seconds, index.query, collection, vector, limit
-            )
-        except Exception as error:  # noqa: BLE001 - a native library may raise anything
-            self.suspect(f"a query failed: {error!r}")
-            return None
+            return lambda: None
+        answer = self._workers.start(index.query, collection, vector, limit)
+
+        def found() -> Found | None:
+            try:
+                return answer(self._policy.query_seconds)
+            except Exception as error:  # noqa: BLE001 - a native library may raise anything
+                self.suspect(f"a query failed: {error!r}")
+                return None
+
+        return found
 
     def doubt(self, key: int, vector: Vectors, claimed: float) -> None:
         """The index gave ``key`` another cosine than a snapshot: is it wrong, or only newer?"""

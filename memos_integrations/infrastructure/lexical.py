@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from memos_integrations.infrastructure.driver import hot
+
 CREATE = (
     "CREATE VIRTUAL TABLE lexicon USING "
     "fts5(namespace, words, tokenize='porter unicode61 remove_diacritics 2')"
@@ -32,9 +34,9 @@ _FUNCTION_WORDS = frozenset(
 
 _INSERT = sa.text("INSERT INTO lexicon (rowid, namespace, words) VALUES (:pk, :namespace, :words)")
 _DELETE = sa.text("DELETE FROM lexicon WHERE rowid = :pk")
-_MATCH = sa.text(
-    "SELECT rowid, -bm25(lexicon, 0.0, 1.0) FROM lexicon WHERE lexicon MATCH :query "
-    "ORDER BY bm25(lexicon, 0.0, 1.0) LIMIT :limit"
+_MATCH = (
+    "SELECT rowid, -bm25(lexicon, 0.0, 1.0) FROM lexicon WHERE lexicon MATCH ? "
+    "ORDER BY bm25(lexicon, 0.0, 1.0) LIMIT ?"
 )
 
 
@@ -86,21 +88,20 @@ def search(
     if query is None:
         return []
     if among is None:
-        rows = tx.execute(_MATCH, {"query": query, "limit": limit})
-    else:
-        # All matches first: asked for the rows of a set, FTS5 would search once for each of them.
-        lexicon = sa.table("lexicon", sa.column("rowid"))
-        rank: sa.ColumnElement[float] = sa.literal_column("bm25(lexicon, 0.0, 1.0)")
-        matching = (
-            sa.select(lexicon.c.rowid.label("pk"), rank.label("rank"))
-            .where(sa.text("lexicon MATCH :query").bindparams(query=query))
-            .cte("matching")
-            .prefix_with("MATERIALIZED")
-        )
-        rows = tx.execute(
-            sa.select(matching.c.pk, -matching.c.rank)
-            .where(matching.c.pk.in_(among))
-            .order_by(matching.c.rank)
-            .limit(limit)
-        )
+        return [(pk, score) for pk, score in hot(tx, _MATCH, query, limit)]
+    # All matches first: asked for the rows of a set, FTS5 would search once for each of them.
+    lexicon = sa.table("lexicon", sa.column("rowid"))
+    rank: sa.ColumnElement[float] = sa.literal_column("bm25(lexicon, 0.0, 1.0)")
+    matching = (
+        sa.select(lexicon.c.rowid.label("pk"), rank.label("rank"))
+        .where(sa.text("lexicon MATCH :query").bindparams(query=query))
+        .cte("matching")
+        .prefix_with("MATERIALIZED")
+    )
+    rows = tx.execute(
+        sa.select(matching.c.pk, -matching.c.rank)
+        .where(matching.c.pk.in_(among))
+        .order_by(matching.c.rank)
+        .limit(limit)
+    )
     return [(int(pk), float(score)) for pk, score in rows]

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace, State
+from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.schema import (
     activities,
@@ -40,16 +40,6 @@ class Head:
     cube_pk: int
     version_pk: int
     cube: MemCube
-
-
-def hot(tx: sa.Connection, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """Run one of the few statements that every search runs, on the driver's own connection.
-
-    SQLAlchemy's compilation and row objects would take longer than these queries do.
-    """
-    driver: Any = tx.connection.driver_connection
-    rows: list[tuple[Any, ...]] = driver.execute(statement, values).fetchall()
-    return rows
 
 
 _NAMESPACE = "SELECT pk, live, collection FROM namespaces WHERE path = ?"
@@ -113,6 +103,10 @@ _VECTORS = (
     "SELECT embeddings.cube_pk, embeddings.vector FROM json_each(?) AS found "
     "CROSS JOIN embeddings ON embeddings.cube_pk = found.value WHERE embeddings.namespace_pk = ?"
 )
+_LOAD = (
+    "SELECT cubes.pk, versions.body, cubes.expires_at FROM json_each(?) AS found "
+    "CROSS JOIN cubes ON cubes.pk = found.value CROSS JOIN versions ON versions.pk = cubes.head_pk"
+)
 
 
 def passing(
@@ -150,11 +144,7 @@ def read_cube(body: str, expires_at: int | None) -> MemCube:
 
 def load(tx: sa.Connection, cube_pks: Sequence[int]) -> dict[int, MemCube]:
     """Current versions by key."""
-    rows = tx.execute(
-        sa.select(cubes.c.pk, versions.c.body, cubes.c.expires_at)
-        .select_from(HEADS)
-        .where(cubes.c.pk.in_(list(cube_pks)))
-    )
+    rows = hot(tx, _LOAD, json.dumps(list(cube_pks)))
     return {pk: read_cube(body, expires_at) for pk, body, expires_at in rows}
 
 

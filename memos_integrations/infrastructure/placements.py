@@ -1,4 +1,4 @@
-"""Which memory stood in which prompt, and where: kept in memory, written with the next commit.
+"""Which memory stood in which prompt, and where: kept in memory, written with a later commit.
 
 As with the counters of use: what was not written yet when a process dies is lost, memories
 never are.
@@ -46,8 +46,7 @@ class Placements:
         if not fresh:
             return
         try:
-            with tx.begin_nested():
-                self._write(tx, fresh)
+            self._write(tx, fresh)
         except BaseException:
             with self._lock:
                 self._new = {**fresh, **self._new}

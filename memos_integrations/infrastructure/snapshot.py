@@ -7,7 +7,7 @@ expired, revoked or foreign memories cannot come back, however stale the index i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import randrange
 
@@ -17,7 +17,12 @@ import sqlalchemy as sa
 from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import lexical, lookups, provenance
 from memos_integrations.infrastructure.filters import Clause
-from memos_integrations.infrastructure.index_keeper import TOLERANCE, IndexKeeper, IndexPolicy
+from memos_integrations.infrastructure.index_keeper import (
+    TOLERANCE,
+    Found,
+    IndexKeeper,
+    IndexPolicy,
+)
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.schema import cubes
 from memos_integrations.infrastructure.usage import UsageCounters
@@ -29,6 +34,9 @@ from memos_integrations.infrastructure.vectors import (
     scan_namespace,
 )
 from memos_integrations.protocols import Vectors
+
+Asked = Callable[[], Found | None]
+"""A question that the index is working on."""
 
 MOST_ASKED = 2_000
 """The most candidates asked of the index; when these do not suffice, the exact scan answers."""
@@ -130,20 +138,30 @@ class Snapshot:
                 return kept[:limit]
             want *= 8
 
+    def ask(self, vector: Vectors, limit: int) -> Asked | None:
+        """Begin a :meth:`nearest`, so that the index works while SQL is asked other things."""
+        if self.namespace is None or self.namespace.collection is None:
+            return None
+        return self._keeper.ask(self.namespace.collection, vector, _with_spare(limit))
+
     def nearest(
-        self, vector: Vectors, limit: int, filters: Sequence[Clause] = ()
+        self,
+        vector: Vectors,
+        limit: int,
+        filters: Sequence[Clause] = (),
+        asked: Asked | None = None,
     ) -> list[tuple[int, float]]:
         """The nearest searchable cubes to a unit vector: key, cosine, best first.
 
         Exact for namespaces under ``IndexPolicy.exact_below``, for narrow filters, and
-        whenever the index cannot be asked.
+        whenever the index cannot be asked. ``asked``: what :meth:`ask` began for the same.
         """
         space = self.namespace
         if space is None or space.live == 0:
             return []
         found = None
         if space.collection is not None:
-            found = self._ask_index(space, space.collection, vector, limit, filters)
+            found = self._ask_index(space, space.collection, vector, limit, filters, asked)
         if found is None:
             found = self._scan(space, vector, limit, filters)
         return self._with_facets(space, found, vector, limit, filters)
@@ -195,15 +213,17 @@ class Snapshot:
         vector: Vectors,
         limit: int,
         filters: Sequence[Clause],
+        asked: Asked | None,
     ) -> list[tuple[int, float]] | None:
         """The index's answer, brought up to date and checked; ``None``: scan instead."""
         few = self._policy.exact_below
         pending = lookups.pending(self.tx, space.pk, few + 1)
         if len(pending) > few:
             return None
-        want = limit + limit // 4 + 4
+        want = _with_spare(limit)
         while want <= MOST_ASKED:
-            found = self._keeper.query(collection, vector, want)
+            found = asked() if asked is not None else self._keeper.query(collection, vector, want)
+            asked = None
             if found is None:
                 return None
             merged = self._with_pending(space, found, pending, vector)
@@ -253,3 +273,8 @@ class Snapshot:
                 self._keeper.doubt(pk, vector, score)
                 return False
         return True
+
+
+def _with_spare(limit: int) -> int:
+    """How many the index is asked for, since some of them may not be shown."""
+    return limit + limit // 4 + 4

@@ -1,4 +1,4 @@
-"""Behaviour counters: kept beside the versions, counted in memory, written with the next commit.
+"""Behaviour counters: kept beside the versions, counted in memory, written with a later commit.
 
 A use is a recall by search. Counts that were not written yet when a process dies are lost;
 memories never are.
@@ -6,6 +6,7 @@ memories never are.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,12 +16,18 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from memos_integrations.cube import Behaviour, MemCube
 from memos_integrations.infrastructure import crashpoints
+from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.schema import from_micros, to_micros, usage
 
 HALF_LIFE_DAYS = 7.0
 _HALF_LIFE = HALF_LIFE_DAYS * 86_400 * 1_000_000
 FLUSH_AT = 256
 """Distinct memories recalled before the counters are written on their own."""
+
+_STORED = (
+    "SELECT usage.cube_pk, usage.uses, usage.last_used_at, usage.heat FROM json_each(?) AS found "
+    "CROSS JOIN usage ON usage.cube_pk = found.value"
+)
 
 Count = tuple[int, int, float]
 """uses, microseconds of the last use, heat at the last use"""
@@ -48,20 +55,18 @@ class UsageCounters:
         if not fresh:
             return
         try:
-            with tx.begin_nested():
-                stored = _stored(tx, fresh)
-                rows = [_row(pk, _sum(stored.get(pk), new)) for pk, new in fresh.items()]
-                statement = upsert(usage)
-                tx.execute(
-                    statement.on_conflict_do_update(
-                        index_elements=[usage.c.cube_pk],
-                        set_={
-                            name: statement.excluded[name]
-                            for name in ("uses", "last_used_at", "heat")
-                        },
-                    ),
-                    rows,
-                )
+            stored = _stored(tx, fresh)
+            rows = [_row(pk, _sum(stored.get(pk), new)) for pk, new in fresh.items()]
+            statement = upsert(usage)
+            tx.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[usage.c.cube_pk],
+                    set_={
+                        name: statement.excluded[name] for name in ("uses", "last_used_at", "heat")
+                    },
+                ),
+                rows,
+            )
             crashpoints.reach("usage-flushed")
         except BaseException:
             with self._lock:
@@ -83,8 +88,8 @@ class UsageCounters:
 
 
 def _stored(tx: sa.Connection, pks: Iterable[int]) -> dict[int, Count]:
-    rows = tx.execute(sa.select(usage).where(usage.c.cube_pk.in_(list(pks))))
-    return {row.cube_pk: (row.uses, row.last_used_at, row.heat) for row in rows}
+    rows = hot(tx, _STORED, json.dumps(list(pks)))
+    return {pk: (uses, last_used_at, heat) for pk, uses, last_used_at, heat in rows}
 
 
 def _row(pk: int, count: Count) -> dict[str, object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,10 @@ _OURS = {"lock", "owner.json", "index", "blobs"}
 _DATABASE = "memory.db"
 
 
+FLUSH_EVERY = 1.0
+"""Seconds between commits that also write what is counted in memory."""
+
+
 class MemVault:
     """An embedded store in one folder: ``memory.db``, ``index/``, ``blobs/``. Thread-safe."""
 
@@ -73,6 +78,7 @@ class MemVault:
             raise
         self.blobs = FsspecBlobs(self.folder / "blobs")
         self.usage, self.placements = UsageCounters(), Placements()
+        self._flush_due = 0.0
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
         parts = (self.usage, self.placements, self._keeper, self._database, self._owner)
         self._closing = weakref.finalize(self, _close, *parts)
@@ -216,7 +222,8 @@ class MemVault:
 
         def with_counters(tx: sa.Connection) -> tuple[T, bool]:
             outcome = work(tx)
-            self._flush(tx)
+            if time.monotonic() >= self._flush_due:
+                self._flush(tx)
             return outcome
 
         result, index_follows = self._database.write(with_counters)
@@ -245,18 +252,19 @@ class MemVault:
         return namespace.collection is not None
 
     def record_uses(self, cube_pks: Sequence[int]) -> None:
-        """Count a recall of each; written with the next commit, or when there are many."""
+        """Count a recall of each; written with a later commit, or when there are many."""
         if self.usage.record(cube_pks, self._clock.now()):
             self._flush_alone()
 
     def record_placements(self, shown: Sequence[MemCube], prompt: str) -> None:
-        """Note which memories stood in a prompt; written with the next commit, or when many."""
+        """Note which memories stood in a prompt; written with a later commit, or when many."""
         if self.placements.note(shown, prompt, self._clock.now()):
             self._flush_alone()
 
     def _flush(self, tx: sa.Connection) -> None:
         self.usage.flush(tx)
         self.placements.flush(tx)
+        self._flush_due = time.monotonic() + FLUSH_EVERY
 
     def _flush_alone(self) -> None:
         try:

@@ -95,11 +95,13 @@ def _candidates(
 ) -> dict[str, tuple[float, Ranked]]:
     """By source: its weight, and the best ``want`` it knows."""
     sources: dict[str, tuple[float, Ranked]] = {}
-    if policy.dense and vector is not None:
-        sources["dense"] = policy.dense, view.nearest(vector, want, filters)
+    by_meaning = policy.dense > 0 and vector is not None
+    asked = view.ask(vector, want) if by_meaning and vector is not None else None
     if policy.lexical:
         sources["lexical"] = policy.lexical, view.matching(call.text, want, filters)
-    return sources
+    if by_meaning and vector is not None:
+        sources["dense"] = policy.dense, view.nearest(vector, want, filters, asked)
+    return dict(sorted(sources.items()))
 
 
 def _ranked(
