@@ -3,6 +3,8 @@
 ``python benchmarks/llama_index_overhead.py [--memories 10000] [--turns 200]``. A turn is what a
 chat engine asks of a memory: ``put`` the user's message, ``get``, ``put`` the answer. Both remember
 the same texts with the same vectors, which are at hand, so no model is measured; turns alternate.
+``--pause`` seconds between question and answer, where a model would write, are not counted; after a
+pause both are slower, since the processor has slept.
 
 - *MemOSMemory*: history in the store's folder, recall over all memories, every message durable.
 - *Memory + VectorMemoryBlock*: the host's memory with its defaults (history in SQLite, in memory)
@@ -90,13 +92,16 @@ class MatrixStore(BasePydanticVectorStore):
         )
 
 
-async def turn(memory: BaseMemory, question: str) -> float:
-    """Seconds of one turn."""
+async def turn(memory: BaseMemory, question: str, pause: float) -> float:
+    """Seconds of one turn, without the ``pause`` in which a model would write the answer."""
     started = time.perf_counter()
     await memory.aput(ChatMessage(role="user", content=question))
     await memory.aget(input=question)
+    read = time.perf_counter()
+    await asyncio.sleep(pause)
+    answered = time.perf_counter()
     await memory.aput(ChatMessage(role="assistant", content="understood 0"))
-    return time.perf_counter() - started
+    return read - started + time.perf_counter() - answered
 
 
 def main() -> None:
@@ -104,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--memories", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/llama_index.json"))
     options = parser.parse_args()
     vectors, texts, _ = make(options.memories + options.turns + 20)
@@ -129,7 +135,7 @@ def main() -> None:
                         "Memory + VectorMemoryBlock": Memory.from_defaults(memory_blocks=[block]),
                     }
                 for name, memory in memories.items():
-                    seconds = await turn(memory, question)
+                    seconds = await turn(memory, question, options.pause)
                     if i >= 20:
                         taken.setdefault(name, []).append(seconds)
             return taken
@@ -144,7 +150,12 @@ def main() -> None:
         ["", "median", "p95"],
         rows,
     )
-    figures = {"memories": options.memories, "turns": options.turns, "rows": rows}
+    figures = {
+        "memories": options.memories,
+        "turns": options.turns,
+        "pause": options.pause,
+        "rows": rows,
+    }
     save(options.out, "llama_index_overhead", figures)
 
 

@@ -12,6 +12,9 @@
     ├── EmbeddingError                        the embedder raised, or gave no proper vectors
     │   ├── EmbeddingDimensionError (ValueError)
     │   └── EmbedderMismatchError (ValueError)  the store was written with another embedder
+    ├── ModelError                            a language model, or its tokenizer, cannot do this
+    │   ├── ModelLoadError (OSError)          it cannot be loaded from where you said
+    │   └── ChatTemplateError (ValueError)    its chat template refuses the messages
     ├── RecallTimeoutError (TimeoutError)     the memory took longer than it was given
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     └── StoreError
@@ -89,6 +92,18 @@ class EmbeddingDimensionError(EmbeddingError, ValueError):
 
 class EmbedderMismatchError(EmbeddingError, ValueError):
     """The store was written with another embedder; ``memcube reindex`` rebuilds its vectors."""
+
+
+class ModelError(MemOSError):
+    """A language model, or its tokenizer, cannot do what was asked of it."""
+
+
+class ModelLoadError(ModelError, OSError):
+    """A language model cannot be loaded; the message names it and says what would work."""
+
+
+class ChatTemplateError(ModelError, ValueError):
+    """The chat template refuses the messages however they are arranged; in its words."""
 
 
 class RecallTimeoutError(MemOSError, TimeoutError):

@@ -16,6 +16,8 @@ from memos_integrations.infrastructure.index_keeper import IndexPolicy
 from memos_integrations.infrastructure.reindex import reindex
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
+from memos_integrations.memories.activation.catalogue import Catalogue
+from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked
@@ -48,6 +50,13 @@ class MemOS:
         """The layer below, for tools and benchmarks."""
         self._reader, self._clock = reader, clock
         self._operator = MemOperator(vault, embedder, clock=clock, ids=ids, policy=search_policy)
+        self.ledger = Ledger(vault.id)
+        """Which memories have been shown to a model, for :mod:`memos_integrations.local_chat`."""
+        self.pieces = Catalogue(vault.folder / "kv")
+        """The KV caches that were made of memories; see :mod:`memos_integrations.local_chat`."""
+        known = {(source.cube_id, source.version) for source in self.pieces.sources()}
+        self.pieces.remove_cubes([cube_id for cube_id, _ in vault.outdated(known)])
+        vault.watch(self.pieces.remove_cubes)
         _open[vault.folder.resolve()] = self
 
     @classmethod
@@ -153,6 +162,7 @@ class MemOS:
             operator=self._operator,
             reader=self._reader,
             clock=self._clock,
+            ledger=self.ledger,
             owner=self,
         )
 

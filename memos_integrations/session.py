@@ -20,9 +20,9 @@ from memos_integrations.cube import (
     check_text,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
-from memos_integrations.infrastructure.filters import compile_filters
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
+from memos_integrations.memories.ledger import Ledger
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
@@ -62,8 +62,10 @@ class MemorySession:
         operator: MemOperator,
         reader: MemReader,
         clock: Clock,
+        ledger: Ledger,
         owner: object = None,
     ) -> None:
+        self._ledger = ledger
         self._owner = owner  # the MemOS: open for as long as one of its sessions is in use
         self.principal = principal
         """Who is asking."""
@@ -263,6 +265,7 @@ class MemorySession:
         """
         check_text(prompt, what="prompt", max_bytes=1024)
         cubes = [one.cube if isinstance(one, Hit) else one for one in shown]
+        self._ledger.note(cubes)
         self._vault.record_placements(
             [cube for cube in cubes if cube.namespace == self.namespace], prompt
         )
@@ -314,7 +317,7 @@ class MemorySession:
 
     def count(self, filters: Mapping[str, Any] | None = None) -> int:
         """How many memories there are (with ``filters`` as in :meth:`search`)."""
-        clauses = compile_filters(filters)
+        clauses = self._vault.clauses(filters)
         with self._vault.snapshot(self.namespace) as view:
             return view.count(clauses)
 
@@ -331,7 +334,7 @@ class MemorySession:
         """
         check_limit(limit)
         start = check_id(after) if after is not None else None
-        clauses = compile_filters(filters)
+        clauses = self._vault.clauses(filters)
         with self._vault.snapshot(self.namespace) as view:
             return view.page(clauses, limit, start)
 
@@ -354,6 +357,7 @@ class MemorySession:
             operator=self._operator,
             reader=self._reader,
             clock=self._clock,
+            ledger=self._ledger,
             owner=self._owner,
         )
 

@@ -13,6 +13,7 @@ from memos_integrations import __version__
 from memos_integrations.cli.commands import add, history, search, show
 from memos_integrations.cli.demo_command import demo
 from memos_integrations.cli.desk import EXIT_CODES, error_document, print_json
+from memos_integrations.cli.kv import kv
 from memos_integrations.cli.upkeep import doctor, reindex, stats
 
 
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 for command in (add, search, show, history, stats, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
+app.add_typer(kv)
 
 
 def _print_version(wanted: bool) -> None:

@@ -74,6 +74,8 @@ _COLUMNS: dict[str, tuple[sa.ColumnElement[Any], str]] = {
     "last_used_at": (_counter(usage.c.last_used_at, None), "time"),
 }
 FIELDS = (*_COLUMNS, *_LISTS)
+COUNTERS = frozenset({"uses", "heat", "last_used_at"})
+"""Fields that are counted in memory first."""
 
 
 def compile_filters(filters: Mapping[str, Any] | None) -> list[Clause]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from memos_integrations.cube import Namespace
 from memos_integrations.infrastructure import lookups
+from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.schema import (
@@ -241,6 +242,11 @@ def find_any(
     return (namespace, head) if head else None
 
 
+_BIND = (
+    "INSERT OR REPLACE INTO keys (cube_pk, namespace_pk, shelf, key, ttl) VALUES (?, ?, ?, ?, ?)"
+)
+
+
 def bind(
     tx: sa.Connection,
     namespace_pk: int,
@@ -251,13 +257,7 @@ def bind(
 ) -> None:
     """Give a key to a cube, whoever had it before."""
     micros = None if ttl is None else ttl // timedelta(microseconds=1)
-    where = [keys.c.namespace_pk == namespace_pk, keys.c.shelf == shelf, keys.c.key == key]
-    tx.execute(sa.delete(keys).where(*where))
-    tx.execute(
-        sa.insert(keys).values(
-            cube_pk=cube_pk, namespace_pk=namespace_pk, shelf=shelf, key=key, ttl=micros
-        )
-    )
+    hot(tx, _BIND, cube_pk, namespace_pk, shelf, key, micros)
 
 
 def unbind(tx: sa.Connection, cube_pk: int) -> None:

@@ -124,6 +124,38 @@ def passing(
     return {row[0] for row in hot(tx, _GATE, json.dumps(keys), namespace_pk, to_micros(now))}
 
 
+_CURRENT = (
+    "SELECT cubes.id, versions.version FROM json_each(?) AS asked "
+    "CROSS JOIN cubes ON cubes.id = json_extract(asked.value, '$[0]') "
+    "CROSS JOIN versions ON versions.pk = cubes.head_pk "
+    "AND versions.version = json_extract(asked.value, '$[1]') "
+    "WHERE cubes.deleted_by IS NULL "
+    f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
+    "AND (cubes.expires_at IS NULL OR cubes.expires_at > ?)"
+)
+
+
+def current(
+    tx: sa.Connection, asked: Iterable[tuple[str, int]], now: datetime
+) -> set[tuple[str, int]]:
+    """Those of these versions (cube id, version) that are the latest, and may be shown now."""
+    pairs = json.dumps([list(pair) for pair in asked])
+    return {(id, version) for id, version in hot(tx, _CURRENT, pairs, to_micros(now))}
+
+
+_SHOWN = (
+    "SELECT cubes.pk FROM json_each(?) AS asked CROSS JOIN cubes ON cubes.id = asked.value "
+    "WHERE cubes.deleted_by IS NULL "
+    f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
+    "AND (cubes.expires_at IS NULL OR cubes.expires_at > ?)"
+)
+
+
+def shown(tx: sa.Connection, cube_ids: Iterable[str], now: datetime) -> list[int]:
+    """The keys of those of these cubes, of any namespace, that may be shown now."""
+    return [pk for (pk,) in hot(tx, _SHOWN, json.dumps(list(cube_ids)), to_micros(now))]
+
+
 def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> dict[int, bytes]:
     """Stored vectors by key."""
     return dict(hot(tx, _VECTORS, json.dumps(list(cube_pks)), namespace_pk))

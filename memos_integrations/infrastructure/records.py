@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace
 from memos_integrations.infrastructure import crashpoints, lexical
+from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow, find_namespace
 from memos_integrations.infrastructure.schema import (
     activities,
@@ -50,6 +51,11 @@ class Activity:
     idempotency_key: str | None = None
     digest: str | None = None
 
+
+_LAST_KEYS = (
+    "SELECT (SELECT coalesce(max(pk), 0) FROM cubes), (SELECT coalesce(max(pk), 0) FROM versions)"
+)
+_CHANGED = "UPDATE namespaces SET live = live + ?, churn = churn + ? WHERE pk = ?"
 
 # Namespaces and activities ---------------------------------------------------------------------
 
@@ -100,7 +106,8 @@ def insert_rows(
     tx: sa.Connection, namespace: NamespaceRow, activity_pk: int, new: Sequence[MemCube]
 ) -> list[int]:
     """Write new cubes that no search finds yet; return their keys."""
-    first_cube, first_version = _next(tx, cubes.c.pk), _next(tx, versions.c.pk)
+    [(last_cube, last_version)] = hot(tx, _LAST_KEYS)
+    first_cube, first_version = last_cube + 1, last_version + 1
     tx.execute(
         sa.insert(cubes),
         [
@@ -145,7 +152,8 @@ def insert_revision(
 
 def insert_version(tx: sa.Connection, activity_pk: int, before: Head, after: MemCube) -> None:
     """Write the next version of a cube; what searches find it by stays as it is."""
-    version_pk = _next(tx, versions.c.pk)
+    [(_, last_version)] = hot(tx, _LAST_KEYS)
+    version_pk = last_version + 1
     tx.execute(sa.insert(versions), [_version_row(version_pk, before.cube_pk, activity_pk, after)])
     tx.execute(
         sa.insert(edges).values(
@@ -201,10 +209,6 @@ def queue_everything(tx: sa.Connection, folder: str) -> None:
     tx.execute(sa.update(namespaces).values(churn=0))
     tx.execute(sa.delete(settings).where(settings.c.key == "index_folder"))
     tx.execute(sa.insert(settings).values(key="index_folder", value=folder))
-
-
-def _next(tx: sa.Connection, column: sa.Column[Any]) -> int:
-    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(column), 0))).scalar_one()) + 1
 
 
 def _version_row(pk: int, cube_pk: int, activity_pk: int, cube: MemCube) -> dict[str, Any]:
@@ -290,11 +294,7 @@ def changed(
     tx: sa.Connection, namespace: NamespaceRow, cube_pks: Sequence[int], *, live: int, churn: int
 ) -> None:
     """Count what changed in a namespace, and queue it for the vector index."""
-    tx.execute(
-        sa.update(namespaces)
-        .where(namespaces.c.pk == namespace.pk)
-        .values(live=namespaces.c.live + live, churn=namespaces.c.churn + churn)
-    )
+    hot(tx, _CHANGED, live, churn, namespace.pk)
     if namespace.collection is not None:
         rows = [{"namespace_pk": namespace.pk, "cube_pk": pk} for pk in cube_pks]
         tx.execute(sa.insert(outbox), rows)

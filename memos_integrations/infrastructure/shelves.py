@@ -36,30 +36,34 @@ class Shelves:
     ) -> None:
         """Write and take away what stands under keys, in one transaction."""
 
-        def work(tx: sa.Connection) -> tuple[bool, bool]:
+        def work(tx: sa.Connection) -> tuple[tuple[bool, list[str]], bool]:
             searched = any(len(parts.spans) for _, parts in wanted)
             if searched:
                 self._vault.remember_embedder(tx, fingerprint)
-            shelving.write(Shelving(tx, shelf, self._clock.now(), activity, build), wanted)
+            writing = Shelving(tx, shelf, self._clock.now(), activity, build)
+            shelving.write(writing, wanted)
             follows = False
             for path in dict.fromkeys(one.namespace for one, _ in wanted):
                 if lookups.find_namespace(tx, path) is not None:
                     follows |= self._vault.index_if_large(tx, path)
-            return searched, follows
+            return (searched, writing.changed), follows
 
-        if self._vault.commit(work):
+        searched, changed = self._vault.commit(work)
+        if searched:
             self._vault.embedder_is(fingerprint)
+        self._vault.tell(changed)
 
     def sweep(self, root: Namespace, shelf: str, activity: NewActivity) -> int:
         """Take away the memories at and below ``root`` whose time is over; return how many."""
 
-        def work(tx: sa.Connection) -> tuple[int, bool]:
+        def work(tx: sa.Connection) -> tuple[list[str], bool]:
             now = self._clock.now()
             return shelving.sweep(tx, root, shelf, now, activity, SWEEP), True
 
         swept = 0
-        while count := self._vault.commit(work):
-            swept += count
+        while gone := self._vault.commit(work):
+            self._vault.tell(gone)
+            swept += len(gone)
         return swept
 
     def prolong(self, cube_pks: Sequence[int]) -> None:

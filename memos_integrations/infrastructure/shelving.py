@@ -29,6 +29,8 @@ class Shelving:
         self._tx, self._shelf, self._now = tx, shelf, now
         self._new_activity, self._build = activity, build
         self._activities: dict[tuple[int, str], tuple[int, Activity]] = {}
+        self.changed: list[str] = []
+        """Ids of memories that are not any more what they were."""
 
     def put(self, wanted: KeyedDraft, parts: Parts) -> None:
         """Write what is to stand under a key: its next version, or a first one."""
@@ -40,6 +42,7 @@ class Shelving:
             cube_pk = records.insert_rows(self._tx, namespace, activity_pk, [cube])[0]
         else:
             cube_pk = head.cube_pk
+            self.changed.append(head.cube.id)
             records.insert_version(self._tx, activity_pk, head, cube)
             records.remove_searchable(self._tx, cube_pk)
         if len(parts.spans):
@@ -83,6 +86,7 @@ class Shelving:
 
     def _delete(self, namespace: NamespaceRow, head: Head, verb: str) -> None:
         activity_pk, _ = self._activity(namespace, verb)
+        self.changed.append(head.cube.id)
         records.mark_deleted(self._tx, namespace, activity_pk, head)
 
     def _activity(self, namespace: NamespaceRow, verb: str) -> tuple[int, Activity]:
@@ -96,15 +100,15 @@ class Shelving:
 
 def sweep(
     tx: sa.Connection, root: Namespace, shelf: str, now: datetime, activity: NewActivity, limit: int
-) -> int:
-    """Take away up to ``limit`` memories whose time is over; return how many."""
+) -> list[str]:
+    """Take away up to ``limit`` memories whose time is over; return their ids."""
     over = keyed.expired(tx, root, shelf, now, limit)
     shelving = Shelving(tx, shelf, now, activity, _no_build)
     for namespace, _, cube_id in over:
         head = lookups.head(tx, namespace.pk, cube_id)
         if head is not None:
             shelving.expire(namespace, head)
-    return len(over)
+    return [cube_id for _, _, cube_id in over]
 
 
 def _no_build(wanted: KeyedDraft, before: MemCube | None, activity: Activity) -> MemCube:

@@ -12,7 +12,7 @@ import logging
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ from memos_integrations.errors import (
 from memos_integrations.infrastructure import crashpoints, lookups, records
 from memos_integrations.infrastructure.blobs import FsspecBlobs
 from memos_integrations.infrastructure.database import Database
+from memos_integrations.infrastructure.filters import COUNTERS, Clause, compile_filters
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.ownership import Ownership
@@ -79,6 +80,7 @@ class MemVault:
         self.blobs = FsspecBlobs(self.folder / "blobs")
         self.usage, self.placements = UsageCounters(), Placements()
         self._flush_due = 0.0
+        self._watchers: list[Callable[[Collection[str]], object]] = []
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
         parts = (self.usage, self.placements, self._keeper, self._database, self._owner)
         self._closing = weakref.finalize(self, _close, *parts)
@@ -93,13 +95,16 @@ class MemVault:
         def work(tx: sa.Connection) -> dict[str, str]:
             found: dict[str, str] = dict(tx.execute(sa.select(settings)).all())
             if "store_id" not in found:
-                tx.execute(sa.insert(settings).values(key="store_id", value=str(uuid.uuid4())))
+                found["store_id"] = str(uuid.uuid4())
+                tx.execute(sa.insert(settings).values(key="store_id", value=found["store_id"]))
             return found
 
         with self._database.read() as tx:
             found = dict(tx.execute(sa.select(settings)).all())
         if "store_id" not in found:
             found = self._database.write(work)
+        self.id = found["store_id"]
+        """Of this store, for good; a secret of it."""
         stored = found.get("embedder")
         return EmbedderFingerprint(**json.loads(stored)) if stored else None
 
@@ -203,7 +208,9 @@ class MemVault:
             records.insert_revision(tx, namespace, activity_pk, head, after, vector)
             return after, namespace.collection is not None
 
-        return self.commit(work)
+        revised = self.commit(work)
+        self.tell([after.id])
+        return revised
 
     def delete(self, path: Namespace, activity: Activity, cube_id: str) -> None:
         """Take a cube out of every read but its history."""
@@ -215,6 +222,7 @@ class MemVault:
             return None, namespace.collection is not None
 
         self.commit(work)
+        self.tell([cube_id])
 
     def commit(self, work: Callable[[sa.Connection], tuple[T, bool]]) -> T:
         """Do ``work`` in one transaction; it returns its result and whether the index follows."""
@@ -230,6 +238,15 @@ class MemVault:
         if index_follows:
             self._keeper.notify()
         return result
+
+    def watch(self, changed: Callable[[Collection[str]], object]) -> None:
+        """Call ``changed`` with the ids of memories right after each commit that changed them."""
+        self._watchers.append(changed)
+
+    def tell(self, cube_ids: Collection[str]) -> None:
+        """These memories have changed."""
+        for changed in self._watchers if cube_ids else ():
+            changed(cube_ids)
 
     def remember_embedder(self, tx: sa.Connection, fingerprint: EmbedderFingerprint) -> None:
         """Write down whose vectors these are, with the first of them."""
@@ -273,6 +290,26 @@ class MemVault:
             log.warning("counters of use are kept in memory: %s", error)
 
     # Reading ------------------------------------------------------------------------------
+
+    def clauses(self, filters: Mapping[str, Any] | None) -> list[Clause]:
+        """See :func:`compile_filters`; counters that are asked for are written first."""
+        compiled = compile_filters(filters)
+        if filters and not COUNTERS.isdisjoint(filters):
+            self._flush_alone()
+        return compiled
+
+    def outdated(self, versions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those of these versions (cube id, version) that must not be served any more."""
+        asked = set(versions)
+        with self._database.read() as tx:
+            return asked - lookups.current(tx, asked, self._clock.now())
+
+    def heads(self, cube_ids: Iterable[str]) -> list[MemCube]:
+        """Those of these memories, of any namespace, that may be shown now; with their counters."""
+        now = self._clock.now()
+        with self._database.read() as tx:
+            found = lookups.load(tx, lookups.shown(tx, cube_ids, now))
+            return list(self.usage.attach(tx, found, now).values())
 
     @contextmanager
     def snapshot(self, path: Namespace) -> Iterator[Snapshot]:

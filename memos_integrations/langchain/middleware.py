@@ -70,6 +70,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         *,
         namespace: NamespaceOf | None = None,
         layout: Literal["after_history", "stable_prefix"] = "after_history",
+        order: Literal["age", "use"] = "age",
         limit: int = 8,
         token_budget: int = 1_000,
         count_tokens: Callable[[str], int] = about_tokens,
@@ -87,6 +88,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         self._scope, self._layout, self._record = Scope(memory, namespace), layout, record
         self._recall = Recall(
             RecallPolicy(
+                order=order,
                 limit=limit,
                 token_budget=token_budget,
                 count_tokens=count_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -137,23 +138,24 @@ class MemOSMemory(BaseMemory):
         Without an input, for the newest user message. ``initial_token_count`` is what the caller's
         own messages take of the limit. Messages are copies.
         """
+        tokenizer = functools.cache(self._tokenizer)  # for this one call
         kept = [one for one in self._conversation.messages() if not one.archived]
         history = [from_message(one) for one in kept]
         room = max(1, self.token_limit - int(kwargs.get("initial_token_count") or 0))
-        shown = newest_within(history, room, self._tokenizer)
+        shown = newest_within(history, room, tokenizer)
         there = {id(one) for one in shown}
         seen = {one.memory_id for one, said in zip(kept, history, strict=True) if id(said) in there}
         asked = next((one for one in reversed(shown) if one.role == MessageRole.USER), None)
-        needed = tokens_of(asked, self._tokenizer) if asked is not None else 0
+        needed = tokens_of(asked, tokenizer) if asked is not None else 0
 
         def fits(cubes: Sequence[MemCube]) -> bool:
-            return len(self._tokenizer(block(cubes))) + _TURN <= room - needed
+            return len(tokenizer(block(cubes))) + _TURN <= room - needed
 
         cubes = self._recalled(kept, input, seen, fits)
         if not cubes:
             return shown
-        spent = len(self._tokenizer(block(cubes)))
-        shown = newest_within(history, max(1, room - spent), self._tokenizer)
+        spent = len(tokenizer(block(cubes)))
+        shown = newest_within(history, max(1, room - spent), tokenizer)
         return self._with_block(shown, cubes, input)
 
     def get_all(self) -> list[ChatMessage]:
@@ -294,6 +296,7 @@ class MemOSMemory(BaseMemory):
                 "token_budget": policy.token_budget,
                 "filters": None if policy.filters is None else dict(policy.filters),
                 "leave_out": list(policy.leave_out),
+                "order": policy.order,
                 "timeout": policy.timeout,
                 "on_error": policy.on_error,
             },

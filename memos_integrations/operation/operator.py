@@ -31,7 +31,6 @@ from memos_integrations.errors import (
     InvalidInputError,
     VersionConflictError,
 )
-from memos_integrations.infrastructure.filters import compile_filters
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.records import Activity, Parts
 from memos_integrations.infrastructure.shelves import Shelves
@@ -136,7 +135,7 @@ class MemOperator:
         ``vector``: the question's, where it is known; else it is embedded.
         """
         policy = policy or self._policy
-        clauses = compile_filters(filters)
+        clauses = self._vault.clauses(filters)
         if vector is not None:
             vector = checked_vector(self._embedder, vector)
         elif policy.dense:

@@ -1,0 +1,245 @@
+"""How much sooner the first token comes when memories are read from their KV cache.
+
+``python benchmarks/first_token.py [--model ID_OR_FOLDER] [--dtype float32] [--repeats 5]``. For
+memories of 256 to 6,064 tokens and questions of 32 and 167, one interleaved run:
+
+- *cold*: the model as it comes reads everything at once (``logits_to_keep=1``).
+- *build*: the engine reads the memories and keeps them; paid once.
+- *RAM*, *disk*: the engine reads the question behind the kept memories; ``disk`` with the files in
+  the page cache, ``disk, dropped`` after asking the system to drop them.
+- *floor*: the same question over the same cache, already at hand: no look-up, no fork.
+- *by hand*: a kept ``past_key_values``, copied and used as transformers' documentation shows.
+
+Reduction is 1 - RAM / cold; it cannot exceed the share of the memories in the tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from _report import save, show
+from transformers import DynamicCache
+
+from memos_integrations.memories.activation.engine import ActivationEngine
+from memos_integrations.memories.activation.segments import Prompt, Source, Span
+from memos_integrations.memories.activation.tensors import fork
+from memos_integrations.memories.activation.tiers import FolderTier
+from memos_integrations.models.causal import CausalModel
+
+CONTEXTS = (256, 1_024, 2_048, 6_064)
+QUESTIONS = (32, 167)
+SENTENCE = "On day {i} Maya told Jonas that the {thing} number {i} stands behind the old mill. "
+THINGS = ("boat", "lamp", "piano", "walnut tree", "red bicycle", "letter box", "beehive")
+
+
+def words(model: CausalModel, tokens: int, seed: int) -> tuple[int, ...]:
+    """So many tokens of plain sentences."""
+    text, i = "", seed
+    while True:
+        text += "".join(SENTENCE.format(i=j, thing=THINGS[j % 7]) for j in range(i, i + 50))
+        ids = model.encode(text)
+        if len(ids) >= tokens:
+            return tuple(ids[:tokens])
+        i += 50
+
+
+class Timed:
+    """Wall and processor seconds by name."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, list[float]] = {}
+        self.cpu: dict[str, list[float]] = {}
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.wall.setdefault(name, []).append(time.perf_counter() - wall)
+        self.cpu.setdefault(name, []).append(time.process_time() - cpu)
+        return result
+
+    def best(self, name: str) -> float:
+        return min(self.wall[name])
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.wall[name])
+
+
+def drop_from_page_cache(folder: Path) -> None:
+    """Ask the system to forget these files' pages."""
+    for path in folder.rglob("*.safetensors"):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def measure(
+    model: CausalModel, folder: Path, context: int, question: int, repeats: int
+) -> dict[str, Any]:
+    """One row of the table."""
+    spans = tuple(
+        Span(start, min(start + 60, context), Source(f"m{start}", 1))
+        for start in range(16, context, 60)
+    )
+    tokens = words(model, context, 0) + words(model, question, 7_000)
+    prompt = Prompt(tokens, spans, salt="bench")
+    device, raw = model.device, model.model
+    ids = torch.tensor([tokens], device=device)
+    suffix, ones = ids[:, context:], torch.ones(1, len(tokens), dtype=torch.long, device=device)
+    tier = FolderTier(folder)
+    timed = Timed()
+
+    def cold() -> torch.Tensor:
+        with torch.inference_mode():
+            return raw(
+                ids, past_key_values=DynamicCache(config=raw.config), logits_to_keep=1
+            ).logits
+
+    def by_hand(kept: DynamicCache) -> torch.Tensor:
+        with torch.inference_mode():
+            given = {"past_key_values": copy.deepcopy(kept), "attention_mask": ones}
+            return raw(suffix, **given, logits_to_keep=1).logits
+
+    def floor(cache: DynamicCache) -> torch.Tensor:
+        with torch.inference_mode():
+            return raw(suffix, past_key_values=cache, attention_mask=ones, logits_to_keep=1).logits
+
+    def read(engine: ActivationEngine) -> torch.Tensor:
+        got = engine.prefill(prompt)
+        engine.tree.release(got.lease)
+        assert got.usage.cached_tokens == context, got.usage
+        return got.logits
+
+    kept = DynamicCache(config=raw.config)
+    with torch.inference_mode():
+        raw.base_model(ids[:, :context], past_key_values=kept)
+    resident = ActivationEngine(model, budget=8 << 30)
+    resident.precompute(prompt)
+    for round_ in range(repeats + 1):
+        fresh = ActivationEngine(model, budget=8 << 30, tier=tier)
+        if round_ == 1:  # what the first one wrote, from the disk from now on
+            tier.flush()
+        if round_ == 0:
+            timed("build", lambda e=fresh: e.precompute(prompt))
+            tier.flush()
+            timed.wall.pop("cold", None)
+        timed("cold", cold)
+        lease = resident.tree.match(resident.root("bench"), prompt.pieces()[:-1])
+        at_hand = fork(raw.config, [node.payload for node in lease.nodes])
+        timed("floor", lambda c=at_hand: floor(c))
+        resident.tree.release(lease)
+        logits = timed("RAM", lambda: read(resident))
+        timed("by hand", lambda: by_hand(kept))
+        from_disk = ActivationEngine(model, budget=8 << 30, tier=tier)
+        again = timed("disk", lambda e=from_disk: read(e))
+        assert torch.equal(logits, again)
+        drop_from_page_cache(folder)
+        from_disk = ActivationEngine(model, budget=8 << 30, tier=tier)
+        timed("disk, dropped", lambda e=from_disk: read(e))
+        if round_ == 0:  # warmed up
+            build = timed.wall["build"]
+            timed.wall, timed.cpu = {"build": build}, {}
+    bytes_kept = tier.catalogue.bytes
+    tier.close()
+    return {
+        "memories": context,
+        "question": question,
+        **{f"{name} s": timed.best(name) for name in timed.wall},
+        **{f"{name} median s": timed.median(name) for name in timed.wall},
+        **{f"{name} cpu s": min(times) for name, times in timed.cpu.items()},
+        "share": context / (context + question),
+        "reduction": 1 - timed.best("RAM") / timed.best("cold"),
+        "bytes": bytes_kept,
+    }
+
+
+def adapters(model: CausalModel, repeats: int) -> dict[str, float]:
+    """Milliseconds that the frameworks' models take more than the engine, to the first word."""
+    from memos_integrations.langchain.chat_model import ChatMemOS
+    from memos_integrations.llama_index.llm import MemOSLLM
+    from memos_integrations.local_chat import LocalChat
+    from memos_integrations.memories.activation.sampling import Sampling
+
+    chat = LocalChat(None, model)
+    said = model.decode(words(model, 1_024, 0))
+    question = [{"role": "user", "content": f"{said}\nWhat stands behind the mill?"}]
+    lang, llama = ChatMemOS(chat=chat, max_tokens=4), MemOSLLM(chat=chat, max_tokens=4)
+    timed = Timed()
+
+    def first(stream: Any) -> None:
+        for _ in stream:
+            break
+        stream.close()
+
+    from llama_index.core.llms import ChatMessage
+
+    messages = [ChatMessage(role="user", content=question[0]["content"])]
+    prompt = chat.prompt(question)
+    for _ in range(repeats + 1):
+        timed("engine", lambda: first(chat.engine.generate(prompt, Sampling(max_new_tokens=4))))
+        timed("ChatMemOS", lambda: first(lang.stream(question)))
+        timed("MemOSLLM", lambda: first(llama.stream_chat(messages)))
+    base = statistics.median(timed.wall["engine"][1:])
+    return {
+        name: (statistics.median(timed.wall[name][1:]) - base) * 1e3
+        for name in ("ChatMemOS", "MemOSLLM")
+    }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", help="a hub id or a folder; by default the bundled model")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--contexts", type=int, nargs="*", default=CONTEXTS)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/first_token.json"))
+    options = parser.parse_args()
+    model = CausalModel.load(options.model, dtype=options.dtype, device=options.device)
+    rows: list[dict[str, Any]] = []
+    for context in options.contexts:
+        for question in QUESTIONS:
+            with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
+                rows.append(measure(model, Path(folder), context, question, options.repeats))
+    columns = ("cold", "build", "RAM", "floor", "by hand", "disk", "disk, dropped")
+    show(
+        f"Seconds to the first token of {model.name} ({options.dtype}, {model.device}), best of "
+        f"{options.repeats}",
+        ["memories", "question", *columns, "RAM / floor", "share", "reduction"],
+        [
+            [
+                f"{row['memories']:,}",
+                row["question"],
+                *(f"{row[f'{name} s']:.3f}" for name in columns),
+                f"{row['RAM s'] / row['floor s']:.2f}",
+                f"{row['share']:.1%}",
+                f"{row['reduction']:.1%}",
+            ]
+            for row in rows
+        ],
+    )
+    extra = adapters(model, options.repeats)
+    show(
+        "Added by the frameworks, milliseconds to the first word (median)",
+        ["", "added"],
+        [[name, f"{value:.1f}"] for name, value in extra.items()],
+    )
+    save(options.out, "first_token", {"model": model.name, "rows": rows, "adapters": extra})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Watches which memories reach a model, and computes the caches that pay before they are asked.
+
+A chat model keeps what it reads by itself. This adds what it cannot know: which memories are used
+often, so that a new conversation begins with their cache, also after one of them was corrected.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memos_integrations.cube import MemCube
+from memos_integrations.errors import InvalidInputError, MemOSError
+from memos_integrations.local_chat import LocalChat
+from memos_integrations.memories.activation.admission import AdmissionPolicy, Decision
+from memos_integrations.memories.block import CLOSING, entries, line
+from memos_integrations.recall import in_use_order
+
+log = logging.getLogger(__name__)
+
+WAITING = 256
+"""Prompts that wait to be looked at; more are left out, and counted."""
+GROUPS = 1_000
+"""Beginnings of prompts that are told apart."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    messages: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Changed:
+    cube_ids: frozenset[str]
+
+
+@dataclass
+class _Group:
+    """Prompts that begin alike, of one user."""
+
+    header: str
+    salt: str
+    heat: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By cube id: uses, cooled, and when that was."""
+
+
+class Accelerator:
+    """Precomputes the KV caches of memories that are used often, while nobody waits.
+
+    Give it prompts with :meth:`saw`; the callbacks of both frameworks do. ``hottest`` memories at
+    most are kept ready for each user and beginning of a prompt, those that ``policy`` finds worth
+    it, in the order in which ``RecallPolicy(order="use")`` shows them. Works only with a store.
+    """
+
+    def __init__(
+        self,
+        chat: LocalChat,
+        *,
+        policy: AdmissionPolicy | None = None,
+        hottest: int = 8,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if chat.store is None:
+            raise InvalidInputError("give a chat with a store: LocalChat(memory, ...)")
+        if isinstance(hottest, bool) or hottest < 1:
+            raise InvalidInputError(f"hottest is {hottest!r}: give a number from 1 on")
+        self.chat, self.policy, self.hottest = chat, policy or AdmissionPolicy(), hottest
+        self._store, self._clock = chat.store, clock
+        self._lock = threading.Lock()
+        self._groups: dict[tuple[str, str], _Group] = {}
+        self._prompts: queue.Queue[_Seen | _Changed | None] = queue.Queue(WAITING)
+        self._seen = self._left_out = self._failed = self._precomputed = 0
+        self._worker = threading.Thread(target=self._work, name="memos-accelerator", daemon=True)
+        self._worker.start()
+        self._store.vault.watch(self._changed)
+
+    # What adapters call -------------------------------------------------------------------
+
+    def saw(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """A chat went to the model; returns at once."""
+        self._later(_Seen(messages))
+
+    def flush(self) -> None:
+        """Return when every prompt so far has been looked at."""
+        self._prompts.join()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._prompts.put(None)
+        self._worker.join()
+
+    # Looking ------------------------------------------------------------------------------
+
+    def report(self) -> dict[str, Any]:
+        """Hit rate, tokens saved, first-token times, and what was precomputed; JSON-plain."""
+        return {
+            **self.chat.stats(),
+            "prompts_seen": self._seen,
+            "prompts_left_out": self._left_out,
+            "precomputed_tokens": self._precomputed,
+            "failures": self._failed,
+        }
+
+    def explain(self, cube_id: str) -> Decision | None:
+        """Whether a memory is worth a cache, and why; ``None`` if it was never seen in a prompt."""
+        with self._lock:
+            heats = [
+                self.policy.cooled(*self._aged(group.heat[cube_id]))
+                for group in self._groups.values()
+                if cube_id in group.heat
+            ]
+        cubes = self._store.vault.heads([cube_id])
+        if not heats or not cubes:
+            return None
+        return self._decide(cubes[0], max(heats))
+
+    # Within -------------------------------------------------------------------------------
+
+    def _changed(self, cube_ids: Collection[str]) -> None:
+        with self._lock:
+            hot = {one for group in self._groups.values() for one in group.heat}
+        if not hot.isdisjoint(cube_ids):
+            self._later(_Changed(frozenset(cube_ids)))
+
+    def _later(self, what: _Seen | _Changed) -> None:
+        if self._worker.is_alive():
+            try:
+                self._prompts.put_nowait(what)
+            except queue.Full:
+                self._left_out += 1
+
+    def _work(self) -> None:
+        while (what := self._prompts.get()) is not None:
+            try:
+                if isinstance(what, _Seen):
+                    self._look_at(what.messages)
+                else:
+                    self._mend(what.cube_ids)
+            except MemOSError as error:
+                self._failed += 1
+                log.warning("a prompt was not precomputed: %s", error)
+            except Exception:
+                self._failed += 1
+                log.exception("a prompt was not precomputed")
+            finally:
+                self._prompts.task_done()
+        self._prompts.task_done()
+
+    def _look_at(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        self._seen += 1
+        text = self.chat.model.render(messages)
+        first = next(entries(text), None)
+        prompt = self.chat.read(text)
+        if first is None or not prompt.spans:
+            return
+        header, now = text[: first[0]], self._clock()
+        with self._lock:
+            group = self._groups.setdefault((prompt.salt, header), _Group(header, prompt.salt))
+            for cube_id in {span.source.cube_id for span in prompt.spans}:
+                heat, seconds = self._aged(group.heat.get(cube_id, (0.0, now)), now)
+                group.heat[cube_id] = self.policy.cooled(heat, seconds) + 1.0, now
+            while len(self._groups) > GROUPS:
+                self._groups.pop(next(iter(self._groups)))
+        self._precompute(group, now)
+
+    def _mend(self, cube_ids: frozenset[str]) -> None:
+        """Memories have changed: compute what begins with them before it is asked for."""
+        with self._lock:
+            hit = [one for one in self._groups.values() if not cube_ids.isdisjoint(one.heat)]
+        for group in hit:
+            self._precompute(group, self._clock())
+
+    def _precompute(self, group: _Group, now: float) -> None:
+        heat = {
+            cube_id: self.policy.cooled(*self._aged(known, now))
+            for cube_id, known in group.heat.items()
+        }
+        hot = sorted(heat, key=lambda one: -heat[one])[: self.hottest]
+        cubes = self._store.vault.heads(hot)
+        worth = in_use_order([c for c in cubes if self._decide(c, heat[c.id]).admit])
+        if not worth:
+            return
+        self._store.ledger.note(worth)
+        text = "\n".join([group.header + line(worth[0]), *map(line, worth[1:]), CLOSING, ""])
+        prompt = self.chat.read(text)
+        if prompt.salt == group.salt:
+            self._precomputed += self.chat.engine.precompute(prompt, background=True)
+
+    def _decide(self, cube: MemCube, heat: float) -> Decision:
+        tokens = len(self.chat.model.encode(line(cube), special=False))
+        return self.policy.decide(tokens, heat, self.chat.engine.rates())
+
+    def _aged(self, known: tuple[float, float], now: float | None = None) -> tuple[float, float]:
+        heat, at = known
+        return heat, (self._clock() if now is None else now) - at

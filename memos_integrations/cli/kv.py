@@ -1,0 +1,161 @@
+"""``memcube kv``: the KV caches that were made of memories."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from memos_integrations.cli.desk import EXIT_CODES, serve
+from memos_integrations.cli.inputs import read_namespace
+from memos_integrations.cli.options import (
+    DEFAULT_PATH,
+    DebugOption,
+    IdArgument,
+    JsonOption,
+    NamespaceOption,
+    PathOption,
+    UserOption,
+    open_session,
+    open_store,
+)
+
+kv = typer.Typer(
+    name="kv",
+    no_args_is_help=True,
+    help="The KV caches of memories: what is kept, what it brings, and how to make or drop it.",
+    epilog=EXIT_CODES,
+)
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="A hub id or a folder.", show_default="the bundled model"),
+]
+
+
+@kv.command(epilog=EXIT_CODES)
+def stats(
+    path: PathOption = DEFAULT_PATH,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Count the cached pieces on disk, and the memories in them."""
+    with serve(as_json=as_json, debug=debug) as desk:
+        with open_store(path) as memory:
+            pieces = memory.pieces
+            found: dict[str, Any] = {
+                "folder": str(pieces.folder),
+                "pieces": len(pieces),
+                "bytes": pieces.bytes,
+                "memories": len({source.cube_id for source in pieces.sources()}),
+            }
+        desk.tell(found, lambda out: _print(out, {**found, "bytes": decimal(found["bytes"])}))
+
+
+@kv.command(epilog=EXIT_CODES)
+def explain(
+    id: IdArgument,
+    uses: Annotated[float, typer.Option("--uses", help="Uses in an hour, lately.")] = 1.0,
+    tokens_per_second: Annotated[
+        float, typer.Option("--prefill", help="Tokens a second that the model reads.")
+    ] = 500.0,
+    user: UserOption = "me",
+    namespace: NamespaceOption = None,
+    path: PathOption = DEFAULT_PATH,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say whether a memory has a cache, and from how many uses on one pays."""
+    with serve(as_json=as_json, debug=debug) as desk:
+        from memos_integrations.memories.activation.admission import AdmissionPolicy, Rates
+        from memos_integrations.memories.activation.segments import Source
+        from memos_integrations.memories.block import line
+        from memos_integrations.recall import about_tokens
+
+        with open_store(path) as memory:
+            cube = memory.session(user, namespace=read_namespace(namespace)).get(id)
+            cached = Source(cube.id, cube.version) in memory.pieces.sources()
+        rates = Rates(prefill_tokens_per_second=tokens_per_second)
+        tokens = about_tokens(line(cube))
+        decision = AdmissionPolicy().decide(tokens, uses, rates, cached=cached)
+        document = {
+            "id": cube.id,
+            "version": cube.version,
+            "cached": cached,
+            "tokens": tokens,
+            "worth_it": decision.admit,
+            "expected_uses": decision.expected_uses,
+            "break_even_uses": decision.break_even_uses,
+            "saved_seconds_a_use": decision.saved_seconds,
+            "build_seconds": decision.build_seconds,
+            "reason": decision.reason,
+        }
+        desk.tell(document, lambda out: _print(out, document))
+
+
+@kv.command(epilog=EXIT_CODES)
+def warm(
+    limit: Annotated[int, typer.Option("--limit", help="How many memories, hottest first.")] = 8,
+    system: Annotated[
+        str, typer.Option("--system", help="The system prompt before the memories.")
+    ] = "",
+    model: ModelOption = None,
+    user: UserOption = "me",
+    namespace: NamespaceOption = None,
+    path: PathOption = DEFAULT_PATH,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compute the cache of a prompt with the memories that are used most."""
+    with (
+        serve(as_json=as_json, debug=debug) as desk,
+        open_session(path, user, namespace) as session,
+    ):
+        from memos_integrations.local_chat import LocalChat
+        from memos_integrations.memories.block import block
+        from memos_integrations.recall import in_use_order
+
+        cubes = sorted(session.list(limit=10_000), key=lambda cube: -cube.header.behaviour.heat)[
+            :limit
+        ]
+        chat = LocalChat(session, model)
+        session.record_uses(cubes, prompt="memcube kv warm")
+        written = block(in_use_order(cubes))
+        said = f"{system}\n\n{written}" if system else written
+        tokens = chat.warm([{"role": "system", "content": said}])
+        chat.close()
+        document = {"memories": len(cubes), "computed_tokens": tokens, **chat.stats()}
+        desk.tell(
+            document,
+            lambda out: out.print(
+                f"computed {tokens:,} tokens of {len(cubes)} memories for {chat.model.name}"
+            ),
+        )
+
+
+@kv.command(epilog=EXIT_CODES)
+def clear(
+    path: PathOption = DEFAULT_PATH,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Delete every cached piece. Nothing is lost but time."""
+    with serve(as_json=as_json, debug=debug) as desk:
+        with open_store(path) as memory:
+            count, size = len(memory.pieces), memory.pieces.bytes
+            memory.pieces.clear()
+        desk.tell(
+            {"pieces": count, "bytes": size},
+            lambda out: out.print(f"deleted {count:,} pieces, {decimal(size)}"),
+        )
+
+
+def _print(out: Console, found: dict[str, Any]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in found.items():
+        shown = f"{value:,.3g}" if isinstance(value, float) else str(value)
+        table.add_row(name.replace("_", " "), shown)
+    out.print(table)

@@ -1,0 +1,262 @@
+"""``ChatMemOS``: a local chat model whose prompts begin with cached memories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from memos_integrations.errors import InvalidInputError
+from memos_integrations.local_chat import LocalChat, parse_tool_calls
+from memos_integrations.memos import MemOS
+from memos_integrations.session import MemorySession
+
+
+class ChatMemOS(BaseChatModel):
+    """``create_agent(ChatMemOS(memory=memory), middleware=[MemOSMiddleware(alice)])``.
+
+    Any causal model of transformers, on this machine: what the middleware recalls is read from its
+    KV cache when it was read before, so the first token comes sooner, and the words are the same.
+    ``memory`` is the store (or one user's session); ``model`` a hub id, a folder, a loaded
+    :class:`memos_integrations.models.causal.CausalModel`, or ``None`` for the bundled base model.
+
+    ``usage_metadata`` says how many input tokens were read from the cache (``cache_read``) and
+    how many were computed and kept (``cache_creation``).
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
+
+    memory: Any = Field(default=None, exclude=True)
+    """A ``MemOS``, a ``MemorySession``, or ``None``: then nothing is cached on disk."""
+    source: Any = Field(default=None, alias="model", exclude=True)
+    """Which model."""
+    max_tokens: int = Field(default=256, ge=1)
+    """The most tokens of an answer."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0: the likeliest words, always."""
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: list[str] | None = Field(default=None, alias="stop_sequences")
+    """An answer ends before any of these."""
+    chat: Any = Field(default=None, exclude=True)
+    """A :class:`memos_integrations.local_chat.LocalChat` to share between models."""
+
+    _chat: LocalChat | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        memory: MemOS | MemorySession | None = None,
+        model: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(memory=memory, model=model, **options)
+        shared = self.chat
+        self._chat = shared if shared is not None else LocalChat(memory, self.source)
+
+    @property
+    def local(self) -> LocalChat:
+        """The model and its cache."""
+        assert self._chat is not None
+        return self._chat
+
+    @property
+    def _llm_type(self) -> str:
+        return "memos-local"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {
+            "model": self.local.model.name,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "repetition_penalty": self.repetition_penalty,
+            "seed": self.seed,
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        return LangSmithParams(
+            **{
+                **params,
+                "ls_provider": "memos",
+                "ls_model_name": self.local.model.name,
+                "ls_temperature": kwargs.get("temperature", self.temperature),
+                "ls_max_tokens": kwargs.get("max_tokens", self.max_tokens),
+            }
+        )
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools to the model, if its chat template knows how to write them."""
+        if "tools" not in (self.local.model.chat_template or ""):
+            raise InvalidInputError(
+                f"the chat template of {self.local.model.name} knows no tools: use another model"
+            )
+        if tool_choice not in (None, "auto", "any"):
+            raise InvalidInputError(
+                f"tool_choice {tool_choice!r} cannot be forced on a local model: leave it out"
+            )
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    # Generating ---------------------------------------------------------------------------
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        prompt = self.local.prompt(*self._asked(messages, kwargs))
+        answer = self.local.answer(prompt, self._sampling(kwargs), stop=self._stops(stop))
+        message = AIMessage(
+            content=answer.text,
+            tool_calls=[
+                {"name": call.name, "args": call.arguments, "id": call.id, "type": "tool_call"}
+                for call in answer.tool_calls
+            ],
+            usage_metadata=_usage(answer.usage),
+            response_metadata=self._about(answer.usage),
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        from memos_integrations.memories.activation.engine import Usage
+
+        usage = Usage()
+        prompt = self.local.prompt(*self._asked(messages, kwargs))
+        words = self.local.stream(
+            prompt, self._sampling(kwargs), stop=self._stops(stop), usage=usage
+        )
+        whole = ""
+        tools = bool(kwargs.get("tools"))
+        for text in words:
+            whole += text
+            if tools:  # a call is only known when it is whole
+                continue
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=text))
+            if run_manager is not None:
+                run_manager.on_llm_new_token(text, chunk=chunk)
+            yield chunk
+        rest, calls = parse_tool_calls(whole) if tools else ("", [])
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(
+                content=rest,
+                tool_call_chunks=[
+                    {
+                        "name": call.name,
+                        "args": json.dumps(call.arguments),
+                        "id": call.id,
+                        "index": i,
+                        "type": "tool_call_chunk",
+                    }
+                    for i, call in enumerate(calls)
+                ],
+                usage_metadata=_usage(usage),
+                response_metadata=self._about(usage),
+                chunk_position="last",
+            )
+        )
+
+    # Within -------------------------------------------------------------------------------
+
+    def _asked(
+        self, messages: Sequence[BaseMessage], options: Mapping[str, Any]
+    ) -> tuple[list[dict[str, Any]], Sequence[Mapping[str, Any]] | None]:
+        return [as_plain(message) for message in messages], options.get("tools")
+
+    def _stops(self, stop: list[str] | None) -> list[str]:
+        return [*(self.stop or []), *(stop or [])]
+
+    def _sampling(self, options: Mapping[str, Any]) -> Any:
+        from memos_integrations.memories.activation.sampling import Sampling
+
+        chosen = {
+            "max_new_tokens": options.get("max_tokens", self.max_tokens),
+            **{
+                name: options.get(name, getattr(self, name))
+                for name in ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
+            },
+        }
+        return Sampling(**chosen)
+
+    def _about(self, usage: Any) -> dict[str, Any]:
+        return {
+            "model_name": self.local.model.name,
+            "finish_reason": usage.finish_reason,
+            "first_token_seconds": usage.first_token_seconds,
+        }
+
+
+def as_plain(message: BaseMessage) -> dict[str, Any]:
+    """A message as chat templates take it."""
+    text = message.text
+    if isinstance(message, SystemMessage):
+        return {"role": "system", "content": text}
+    if isinstance(message, HumanMessage):
+        return {"role": "user", "content": text}
+    if isinstance(message, ToolMessage):
+        return {
+            "role": "tool",
+            "content": text,
+            "name": message.name or "",
+            "tool_call_id": message.tool_call_id,
+        }
+    if isinstance(message, AIMessage):
+        plain: dict[str, Any] = {"role": "assistant", "content": text}
+        if message.tool_calls:
+            plain["tool_calls"] = [
+                {
+                    "type": "function",
+                    "id": call["id"],
+                    "function": {"name": call["name"], "arguments": call["args"]},
+                }
+                for call in message.tool_calls
+            ]
+        return plain
+    role = message.role if isinstance(message, ChatMessage) else message.type
+    return {"role": role, "content": text}
+
+
+def _usage(usage: Any) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.prompt_tokens + usage.output_tokens,
+        input_token_details=InputTokenDetails(
+            cache_read=usage.cached_tokens, cache_creation=usage.kept_tokens
+        ),
+    )

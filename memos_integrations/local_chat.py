@@ -1,0 +1,274 @@
+"""A local model that answers chats, with the KV caches of memories behind it.
+
+Both frameworks' chat models are thin skins over :class:`LocalChat`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memos_integrations.errors import InvalidInputError, MissingExtraError
+from memos_integrations.memories.activation.segments import Prompt, Source, Span
+from memos_integrations.memories.block import entries
+from memos_integrations.memories.ledger import Ledger
+from memos_integrations.memos import MemOS
+from memos_integrations.session import MemorySession
+
+if TYPE_CHECKING:
+    from memos_integrations.memories.activation.engine import ActivationEngine, Usage
+    from memos_integrations.memories.activation.sampling import Sampling
+    from memos_integrations.models.causal import CausalModel
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that the model wrote."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:24]}")
+
+
+@dataclass
+class Answer:
+    """An answer, whole."""
+
+    text: str
+    tool_calls: list[ToolCall]
+    usage: Usage
+
+
+class LocalChat:
+    """A causal model of transformers that reads memories from their KV caches.
+
+    ``memory`` is the store, or one user's session: then every prompt counts as that user's. A
+    prompt of a store whose memories are all known to be one user's is cached for that user; what
+    follows words of unknown memories is not kept. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        memory: MemOS | MemorySession | None = None,
+        model: CausalModel | str | Path | None = None,
+        *,
+        budget: int = 2 * GIB,
+        disk_budget: int = 20 * GIB,
+        engine: ActivationEngine | None = None,
+    ) -> None:
+        """``model``: loaded, a hub id, a folder, or ``None`` for the bundled one.
+
+        ``budget`` and ``disk_budget`` are bytes of keys and values in memory and in the store.
+        """
+        store = _store(memory)
+        self._namespace = memory.namespace if isinstance(memory, MemorySession) else None
+        self._ledger = store.ledger if store is not None else Ledger()
+        self.store = store
+        """Whose memories, if any."""
+        self.engine = engine or _engine(store, model, budget, disk_budget)
+        self.model = self.engine.model
+
+    # Prompts ------------------------------------------------------------------------------
+
+    def prompt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Prompt:
+        """A chat as the model reads it, with the memories in it."""
+        return self.read(self.model.render(messages, tools=tools))
+
+    def read(self, text: str) -> Prompt:
+        """A text as the model reads it, with the memories in it."""
+        tokens, offsets = self.model.offsets(text)
+        found = list(entries(text))
+        salt, known = self._ledger.read([line for *_, line in found], self._namespace)
+        ends = [end for _, end in offsets]
+        spans: list[Span] = []
+        foreign: int | None = None
+        for (start, end, _), sources in zip(found, known, strict=True):
+            first, last = bisect_right(ends, start), bisect_right(ends, end)
+            if not sources:
+                foreign = first
+                break
+            at = spans[-1].end if spans else 0
+            spans += [Span(max(first, at), max(last, at + 1), one) for one in sorted(sources)[:1]]
+        if self._namespace is None and not found and self.store is not None:
+            foreign = 0  # nobody knows whose words these are
+        return Prompt(
+            tuple(tokens),
+            tuple(spans),
+            salt=salt,
+            foreign=foreign,
+            also=_also(known, spans),
+        )
+
+    # Answers ------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        prompt: Prompt,
+        sampling: Sampling | None = None,
+        *,
+        stop: Sequence[str] = (),
+        usage: Usage | None = None,
+    ) -> Iterator[str]:
+        """The answer's words as they come, up to, not including, a stop string."""
+        from memos_integrations.memories.activation.engine import Usage as NewUsage
+
+        usage = usage if usage is not None else NewUsage()
+        stops = [*self.model.stop_strings, *stop]
+        if any(not isinstance(one, str) or not one for one in stops):
+            raise InvalidInputError(f"stop is {stop!r}: give strings that are not empty")
+        tokens = self.engine.generate(prompt, sampling, usage)
+        try:
+            written: list[int] = []
+            said = ""
+            for token in tokens:
+                written.append(token)
+                text = self.model.decode(written)
+                cut = _cut(text, stops)
+                if cut is not None:
+                    usage.finish_reason = "stop"
+                    if text[len(said) : cut]:
+                        yield text[len(said) : cut]
+                    return
+                safe = len(text) - _held_back(text, stops)
+                if safe > len(said):
+                    fresh, said = text[len(said) : safe], text[:safe]
+                    yield fresh
+            rest = self.model.decode(written)[len(said) :]
+            if rest:
+                yield rest
+        finally:
+            tokens.close()  # type: ignore[attr-defined]
+
+    def answer(
+        self, prompt: Prompt, sampling: Sampling | None = None, *, stop: Sequence[str] = ()
+    ) -> Answer:
+        """The whole answer."""
+        from memos_integrations.memories.activation.engine import Usage as NewUsage
+
+        usage = NewUsage()
+        text = "".join(self.stream(prompt, sampling, stop=stop, usage=usage))
+        text, calls = parse_tool_calls(text)
+        return Answer(text, calls, usage)
+
+    def warm(self, messages: Sequence[Mapping[str, Any]], *, background: bool = False) -> int:
+        """Compute now what a chat begins with; return how many tokens were not cached."""
+        return self.engine.precompute(self.prompt(messages), background=background)
+
+    def stats(self) -> dict[str, Any]:
+        """Hits, tokens saved, first-token times and sizes; JSON-plain."""
+        requests, tree = self.engine.stats()
+        plain = {
+            "model": self.model.name,
+            "refused": self.engine.refused,
+            **requests.as_dict(),
+            "pieces": tree.nodes,
+            "bytes": tree.bytes,
+            "evicted": tree.evicted,
+        }
+        if self.store is not None:
+            plain |= {
+                "disk_pieces": len(self.store.pieces),
+                "disk_bytes": self.store.pieces.bytes,
+            }
+        return plain
+
+    def close(self) -> None:
+        """Write what waits to be written."""
+        close = getattr(self.engine.tier, "close", None)
+        if close is not None:
+            close()
+
+
+def _store(memory: object) -> MemOS | None:
+    if memory is None or isinstance(memory, MemOS):
+        return memory
+    if isinstance(memory, MemorySession):
+        return MemOS.at(memory.store)
+    raise InvalidInputError(f"memory is {memory!r}: give a MemOS, or a session of one")
+
+
+def _engine(
+    store: MemOS | None,
+    model: CausalModel | str | Path | None,
+    budget: int,
+    disk_budget: int,
+) -> ActivationEngine:
+    try:
+        from memos_integrations.memories.activation.engine import ActivationEngine
+        from memos_integrations.memories.activation.tiers import FolderTier
+        from memos_integrations.models.causal import CausalModel
+    except ImportError as error:
+        raise MissingExtraError(
+            f"a local model needs {error.name}: pip install 'memos-integrations[activation]'"
+        ) from error
+    loaded = model if isinstance(model, CausalModel) else CausalModel.load(model)
+    if store is None:
+        return ActivationEngine(loaded, budget=budget)
+
+    def outdated(sources: Collection[Source]) -> Collection[Source]:
+        gone = store.vault.outdated([(one.cube_id, one.version) for one in sources])
+        return [Source(*one) for one in gone]
+
+    tier = FolderTier(store.pieces, budget=disk_budget)
+    engine = ActivationEngine(loaded, budget=budget, tier=tier, gate=outdated)
+    store.vault.watch(engine.drop_cubes)
+    return engine
+
+
+def _also(known: Sequence[frozenset[Source]], spans: Sequence[Span]) -> frozenset[Source]:
+    """Memories that a line may also be, besides the one its span names."""
+    named = {span.source for span in spans}
+    return frozenset(source for sources in known for source in sources) - named
+
+
+def _cut(text: str, stops: Sequence[str]) -> int | None:
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found, default=None)
+
+
+def _held_back(text: str, stops: Sequence[str]) -> int:
+    """Characters at the end that may still change, or become a stop string."""
+    longest = len(text) - len(text.rstrip("\ufffd"))
+    for stop in stops:
+        for size in range(min(len(stop) - 1, len(text)), longest, -1):
+            if text.endswith(stop[:size]):
+                longest = size
+                break
+    return longest
+
+
+_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+
+
+def parse_tool_calls(text: str) -> tuple[str, list[ToolCall]]:
+    """Calls that the model wrote as ``<tool_call>{"name": ..., "arguments": ...}</tool_call>``.
+
+    What is no proper call stays in the text.
+    """
+    calls: list[ToolCall] = []
+
+    def take(found: re.Match[str]) -> str:
+        try:
+            wanted = json.loads(found.group(1))
+            arguments = wanted.get("arguments", wanted.get("parameters", {}))
+            if isinstance(arguments, str):
+                arguments = json.loads(arguments)
+            calls.append(ToolCall(str(wanted["name"]), dict(arguments)))
+        except (KeyError, TypeError, ValueError):
+            return found.group()
+        return ""
+
+    rest = _CALL.sub(take, text)
+    return (rest.strip() if calls else text), calls

@@ -1,0 +1,1 @@
+"""Activation memory: memories as KV caches that are computed once and shared."""

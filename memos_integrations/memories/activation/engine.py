@@ -1,0 +1,479 @@
+"""The activation engine: prompts whose beginning was computed before start where that ended.
+
+A request looks up the longest cached prefix, computes the rest piece by piece, keeps each piece,
+and decodes. Hits and misses cut a prompt at the same places (see ``segments``), so they give the
+same bits. A model whose cache cannot be forked exactly runs uncached, and the reason is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from transformers import DynamicCache
+
+from memos_integrations.errors import InvalidInputError
+from memos_integrations.memories.activation.admission import Rates
+from memos_integrations.memories.activation.prefix_tree import (
+    Lease,
+    Node,
+    PrefixTree,
+    TreeStats,
+    root_of,
+)
+from memos_integrations.memories.activation.sampling import Sampling, chooser
+from memos_integrations.memories.activation.segments import Prompt, Source
+from memos_integrations.memories.activation.tensors import (
+    DamagedPieceError,
+    Piece,
+    fork,
+    fresh_piece,
+    why_not,
+)
+from memos_integrations.models.causal import CausalModel
+
+log = logging.getLogger(__name__)
+
+GIB = 1 << 30
+
+
+class Tier(Protocol):
+    """A place for pieces below memory, such as a folder. Thread-safe."""
+
+    def load(self, digest: str, tokens: Sequence[int]) -> tuple[Piece, frozenset[Source]] | None:
+        """The piece and every memory up to its end; ``None`` if it is not there, or damaged."""
+        ...
+
+    def save(self, node: Node[Piece]) -> None:
+        """Keep a piece; never raises, and may do so later."""
+        ...
+
+    def remove(self, digests: Collection[str]) -> None:
+        """Delete pieces."""
+        ...
+
+    def remove_cubes(self, cube_ids: Collection[str]) -> Collection[str]:
+        """Delete every piece that knows one of these memories; return their digests."""
+        ...
+
+    def lost(self, error: DamagedPieceError) -> None:
+        """A piece that was loaded turned out to be damaged: delete it."""
+        ...
+
+
+class Gate(Protocol):
+    """Says, at the moment of use, which memories may not be served from a cache."""
+
+    def __call__(self, sources: Collection[Source]) -> Collection[Source]: ...
+
+
+def _allow(sources: Collection[Source]) -> Collection[Source]:
+    return ()
+
+
+@dataclass
+class Usage:
+    """What one request took."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt, read from the cache."""
+    kept_tokens: int = 0
+    """Of the prompt, computed now and kept."""
+    output_tokens: int = 0
+    first_token_seconds: float = 0.0
+    finish_reason: str = ""
+    """``stop`` (the model's end, or a stop string), ``length`` or ``cancelled``."""
+
+
+@dataclass
+class EngineStats:
+    """What happened since the engine was made."""
+
+    requests: int = 0
+    hits: int = 0
+    """Requests that read anything from the cache."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    kept_tokens: int = 0
+    uncached_requests: int = 0
+    """Run without a cache, for :attr:`ActivationEngine.refused`."""
+    invalidated: int = 0
+    """Pieces dropped because a memory in them changed or may no longer be read."""
+    first_token_seconds: list[float] = field(default_factory=list)
+    """Of the latest thousand requests."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-plain, with rates."""
+        plain = asdict(self)
+        times = sorted(plain.pop("first_token_seconds"))
+        plain["hit_rate"] = self.hits / self.requests if self.requests else 0.0
+        plain["saved_share"] = self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0
+        plain["median_first_token_seconds"] = times[len(times) // 2] if times else None
+        return plain
+
+
+@dataclass
+class Prefilled:
+    """A prompt that the model has read; release it."""
+
+    cache: DynamicCache
+    logits: torch.Tensor
+    """Of the next token, ``(vocabulary,)``."""
+    lease: Lease[Piece]
+    usage: Usage
+
+
+class ActivationEngine:
+    """Serves one model to many requests at a time. Thread-safe.
+
+    ``budget`` bytes of keys and values stay in memory, on the model's device; ``tier`` keeps more
+    below. ``gate`` is asked at each use which memories may not be served.
+    """
+
+    def __init__(
+        self,
+        model: CausalModel,
+        *,
+        budget: int = 2 * GIB,
+        tier: Tier | None = None,
+        gate: Gate = _allow,
+    ) -> None:
+        self.model = model
+        self.refused = why_not(model.model.config)
+        """Why the model runs uncached; empty if it does not."""
+        if self.refused:
+            log.warning("%s runs without a KV cache of memories: %s", model.name, self.refused)
+        self.tier, self.gate = tier, gate
+        self.tree: PrefixTree[Piece] = PrefixTree(budget)
+        self._turns = _Turns()
+        self._stats, self._counting = EngineStats(), threading.Lock()
+        self._heads = _with_head(model.model)
+        self._work = (0, 0.0, 0)  # tokens kept, seconds that computing them took, bytes
+
+    # Generating ---------------------------------------------------------------------------
+
+    def generate(
+        self, prompt: Prompt, sampling: Sampling | None = None, usage: Usage | None = None
+    ) -> Iterator[int]:
+        """Tokens of the answer, one by one; the end token is not among them.
+
+        ``usage`` is filled in as the request goes on. Closing the iterator frees what it holds.
+        """
+        sampling, usage = sampling or Sampling(), usage if usage is not None else Usage()
+        started = time.perf_counter()
+        choose = chooser(sampling, self.model)
+        read = self.prefill(prompt, usage)
+        try:
+            so_far, logits = list(prompt.tokens), read.logits
+            for written in range(1, sampling.max_new_tokens + 1):
+                token = choose(so_far, logits)
+                if written == 1:
+                    usage.first_token_seconds = time.perf_counter() - started
+                    self._count_time(usage)
+                if token in self.model.eos_ids:
+                    usage.finish_reason = "stop"
+                    return
+                so_far.append(token)
+                usage.output_tokens, usage.finish_reason = written, "cancelled"
+                yield token
+                usage.finish_reason = "length"
+                if written < sampling.max_new_tokens:
+                    logits = self._forward(read.cache, [token], len(so_far) - 1)
+        finally:
+            self.tree.release(read.lease)
+
+    def prefill(self, prompt: Prompt, usage: Usage | None = None) -> Prefilled:
+        """Read a prompt, from the cache as far as that goes, and keep what was computed.
+
+        Release the lease of what is returned: ``engine.tree.release(read.lease)``.
+        """
+        usage = usage if usage is not None else Usage()
+        usage.prompt_tokens = len(prompt.tokens)
+        lease, cache = self._begin(prompt)
+        try:
+            usage.cached_tokens = at = lease.length
+            if self.refused:
+                logits = self._forward(cache, prompt.tokens, 0)
+            else:
+                at = self._compute(prompt, lease, cache, usage)
+                logits = self._forward(cache, prompt.tokens[at:], at)
+        except BaseException:
+            self.tree.release(lease)
+            raise
+        self._count(usage)
+        return Prefilled(cache, logits, lease, usage)
+
+    def precompute(self, prompt: Prompt, *, background: bool = False) -> int:
+        """Compute and keep every piece of a prompt but the last; return how many tokens are new.
+
+        In the background, each piece waits until no request wants the model.
+        """
+        usage = Usage()
+        if not self.refused:
+            lease, cache = self._begin(prompt)
+            try:
+                self._compute(prompt, lease, cache, usage, background=background)
+            finally:
+                self.tree.release(lease)
+        return usage.kept_tokens
+
+    def cached(self, prompt: Prompt) -> int:
+        """How many tokens of a prompt need no prefill now."""
+        if self.refused:
+            return 0
+        lease = self._lookup(prompt)
+        try:
+            return lease.length
+        finally:
+            self.tree.release(lease)
+
+    # Keeping ------------------------------------------------------------------------------
+
+    def drop_cubes(self, cube_ids: Collection[str]) -> int:
+        """Forget every piece that knows one of these memories, in memory and below."""
+        dropped = set(self.tree.drop_cubes(cube_ids))
+        if self.tier is not None:
+            self.tier.remove(dropped)
+            dropped.update(self.tier.remove_cubes(cube_ids))
+        with self._counting:
+            self._stats.invalidated += len(dropped)
+        return len(dropped)
+
+    def clear(self) -> None:
+        """Forget every piece in memory."""
+        self.tree.clear()
+
+    def stats(self) -> tuple[EngineStats, TreeStats]:
+        """What happened so far."""
+        with self._counting:
+            copy = EngineStats(**{**vars(self._stats)})
+            copy.first_token_seconds = list(self._stats.first_token_seconds)
+        return copy, self.tree.stats()
+
+    def rates(self) -> Rates:
+        """How fast this machine computes and loads keys and values; measured as it works."""
+        with self._counting:
+            tokens, seconds, held = self._work
+        if tokens < 64:
+            return Rates()
+        return Rates(
+            prefill_tokens_per_second=tokens / max(seconds, 1e-9),
+            bytes_per_token=held / tokens,
+            measured=True,
+        )
+
+    def root(self, salt: str) -> str:
+        """The digest under which a model's empty prefix stands, for whom the salt says."""
+        return root_of({**asdict(self.model.fingerprint), "salt": salt})
+
+    # Within -------------------------------------------------------------------------------
+
+    def _begin(self, prompt: Prompt) -> tuple[Lease[Piece], Any]:
+        """What is cached of a prompt, and a cache of the model that stands on it."""
+        window = self.model.context_window
+        if len(prompt.tokens) > window:
+            raise InvalidInputError(
+                f"the prompt has {len(prompt.tokens):,} tokens, {self.model.name} reads {window:,}"
+            )
+        if self.refused:
+            return Lease(self.root(prompt.salt)), _OwnCache()
+        while True:
+            lease = self._lookup(prompt)
+            try:
+                return lease, fork(self.model.model.config, [one.payload for one in lease.nodes])
+            except DamagedPieceError as error:
+                for node in lease.nodes:
+                    if node.digest == error.digest:
+                        self.tree.discard(node)
+                self.tree.release(lease)
+                if self.tier is not None:
+                    self.tier.lost(error)
+            except BaseException:
+                self.tree.release(lease)
+                raise
+
+    def _lookup(self, prompt: Prompt) -> Lease[Piece]:
+        """The longest prefix that is cached and may be served now."""
+        root, pieces = self.root(prompt.salt), prompt.pieces()[:-1]
+        while True:
+            lease = self.tree.match(root, pieces, find=self._from_tier if self.tier else None)
+            known = lease.nodes[-1].sources if lease.nodes else frozenset()
+            forbidden = set(self.gate(known)) if known else set()
+            if not forbidden:
+                return lease
+            self.tree.release(lease)
+            self._forbid(forbidden)
+
+    def _compute(
+        self,
+        prompt: Prompt,
+        lease: Lease[Piece],
+        cache: DynamicCache,
+        usage: Usage,
+        *,
+        background: bool = False,
+    ) -> int:
+        """Go through all pieces but the last; return where that one begins."""
+        at, keep = lease.length, True
+        for piece in prompt.pieces()[len(lease.nodes) : -1]:
+            started = time.perf_counter()
+            self._forward(cache, piece, at, head=False, background=background)
+            seconds = time.perf_counter() - started
+            keep = keep and self._keep(prompt, lease, piece, at, cache, usage)
+            at += len(piece)
+            if keep:
+                self._measure(len(piece), seconds, lease.nodes[-1].payload.nbytes)
+        return at
+
+    def _forbid(self, sources: Collection[Source]) -> None:
+        dropped = self.tree.drop(sources)
+        if self.tier is not None:
+            self.tier.remove(dropped)
+        with self._counting:
+            self._stats.invalidated += len(dropped)
+
+    def _from_tier(
+        self, digest: str, parent: Node[Piece] | None, tokens: Sequence[int]
+    ) -> Node[Piece] | None:
+        assert self.tier is not None
+        found = self.tier.load(digest, tokens)
+        if found is None:
+            return None
+        piece, sources = found
+        length = (parent.length if parent else 0) + len(tokens)
+        piece = piece.to(self.model.device)
+        return Node(digest, parent, tuple(tokens), piece, sources, length)
+
+    def _keep(
+        self,
+        prompt: Prompt,
+        lease: Lease[Piece],
+        tokens: tuple[int, ...],
+        at: int,
+        cache: DynamicCache,
+        usage: Usage,
+    ) -> bool:
+        """Put a computed piece into the tree, if the gate still lets its memories through."""
+        end = at + len(tokens)
+        if prompt.foreign is not None and end > prompt.foreign:
+            return False
+        sources = prompt.sources(0, end)
+        if sources and self.gate(sources):
+            return False
+        node = self.tree.add(lease, tokens, fresh_piece(cache), prompt.sources(at, end))
+        if node is None:
+            return False
+        usage.kept_tokens += len(tokens)
+        if self.tier is not None and sources:
+            self.tier.save(node)
+        return True
+
+    def _forward(
+        self,
+        cache: Any,
+        tokens: Sequence[int],
+        at: int,
+        *,
+        head: bool = True,
+        background: bool = False,
+    ) -> torch.Tensor:
+        """The model reads ``tokens`` behind ``at`` others; the next token's logits, if ``head``."""
+        turn = self._turns.background if background else self._turns.foreground
+        device = self.model.device
+        with turn(), torch.inference_mode():
+            given: dict[str, Any] = {
+                "input_ids": torch.tensor([list(tokens)], device=device),
+                "use_cache": True,
+            }
+            if isinstance(cache, _OwnCache):
+                return cache.forward(self.model.model, given)
+            given["past_key_values"] = cache
+            given["attention_mask"] = torch.ones(
+                1, at + len(tokens), dtype=torch.long, device=device
+            )
+            if not head:
+                self.model.model.base_model(**given)
+                return torch.empty(0)
+            logits: torch.Tensor = self._heads(given)[0, -1]
+            return logits.float()
+
+    def _measure(self, tokens: int, seconds: float, size: int) -> None:
+        with self._counting:
+            before = self._work
+            if before[0] > 100_000:  # what was long ago counts less
+                before = (before[0] // 2, before[1] / 2, before[2] // 2)
+            self._work = before[0] + tokens, before[1] + seconds, before[2] + size
+
+    def _count(self, usage: Usage) -> None:
+        with self._counting:
+            self._stats.requests += 1
+            self._stats.hits += usage.cached_tokens > 0
+            self._stats.prompt_tokens += usage.prompt_tokens
+            self._stats.cached_tokens += usage.cached_tokens
+            self._stats.kept_tokens += usage.kept_tokens
+            self._stats.uncached_requests += bool(self.refused)
+
+    def _count_time(self, usage: Usage) -> None:
+        with self._counting:
+            self._stats.first_token_seconds.append(usage.first_token_seconds)
+            del self._stats.first_token_seconds[:-1000]
+
+
+class _OwnCache:
+    """For a model whose cache is not ours to make: whatever it returned last time."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, Any] = {}
+
+    def forward(self, model: Any, given: dict[str, Any]) -> torch.Tensor:
+        """The next token's logits."""
+        output = model(**given, **self._given)
+        for name in ("past_key_values", "cache_params"):
+            if getattr(output, name, None) is not None:
+                self._given = {name: getattr(output, name)}
+        logits: torch.Tensor = output.logits[0, -1]
+        return logits.float()
+
+
+class _Turns:
+    """One forward at a time; those in the background wait until nobody else wants the model."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._quiet = threading.Condition()
+        self._waiting = 0
+
+    @contextmanager
+    def foreground(self) -> Iterator[None]:
+        with self._quiet:
+            self._waiting += 1
+        try:
+            with self._lock:
+                yield
+        finally:
+            with self._quiet:
+                self._waiting -= 1
+                self._quiet.notify_all()
+
+    @contextmanager
+    def background(self) -> Iterator[None]:
+        with self._quiet:
+            self._quiet.wait_for(lambda: self._waiting == 0)
+        with self._lock:
+            yield
+
+
+def _with_head(model: Any) -> Callable[[dict[str, Any]], torch.Tensor]:
+    """The forward that gives logits, of the last position alone where the model can do that."""
+    import inspect
+
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        return lambda given: model(**given, logits_to_keep=1).logits
+    return lambda given: model(**given).logits

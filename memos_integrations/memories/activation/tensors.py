@@ -1,0 +1,226 @@
+"""The tensors of a cached prompt piece, and caches of transformers that stand on such pieces.
+
+Shapes: keys and values of one layer are ``(1, heads, tokens, head_dim)``, rotated to where they
+stood when they were computed. A fork shares the pieces' tensors and writes into none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+
+from memos_integrations.errors import MemOSError
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values."""
+
+SPARE = 64
+"""Places that a growing layer keeps free, so that a decoded token is written and not copied."""
+
+
+class DamagedPieceError(MemOSError):
+    """A cached piece on disk is not what was written; internal: it becomes a miss."""
+
+    def __init__(self, digest: str, reason: str) -> None:
+        super().__init__(f"cached piece {digest[:12]}: {reason}")
+        self.digest = digest
+
+
+class Piece:
+    """One prompt piece's keys and values, by layer; ``None`` for a layer that keeps none."""
+
+    def __init__(self, layers: Sequence[Pair | None]) -> None:
+        self._layers = tuple(layers)
+        self.nbytes = sum(t.numel() * t.element_size() for pair in layers if pair for t in pair)
+        """Bytes of all tensors."""
+        self.tokens = next(pair[0].shape[-2] for pair in layers if pair is not None)
+        """How many."""
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def layer(self, i: int) -> Pair | None:
+        """Keys and values of one layer."""
+        return self._layers[i]
+
+    def to(self, device: torch.device) -> Piece:
+        """The same on another device."""
+        if device.type == "cpu":
+            return self
+        pairs = [self.layer(i) for i in range(len(self))]
+        return Piece([p and (p[0].to(device), p[1].to(device)) for p in pairs])
+
+
+class _Growing:
+    """Keys and values that began as shared parts and go on as this request's own."""
+
+    def __init__(self, parts: Sequence[Pair]) -> None:
+        self.parts: list[Pair] = list(parts)
+        self.buffer: Pair | None = None
+        self.length = sum(part[0].shape[-2] for part in parts)
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> Pair:
+        """All of them, with the new ones at the end."""
+        fresh = keys.shape[-2]
+        self.length += fresh
+        if fresh > 1:  # a prefill: one contiguous copy
+            whole = self._joined((keys, values))
+            self.parts, self.buffer = [whole], None
+            return whole
+        if self.buffer is None or self.buffer[0].shape[-2] < self.length:
+            whole = self._joined((keys, values))
+            shape = list(whole[0].shape)
+            shape[-2] = self.length + SPARE
+            grown = tuple(one.new_empty([*shape[:-1], one.shape[-1]]) for one in whole)
+            for room, one in zip(grown, whole, strict=True):
+                room[..., : self.length, :] = one
+            self.buffer, self.parts = (grown[0], grown[1]), []
+        else:
+            for room, new in zip(self.buffer, (keys, values), strict=True):
+                room[..., self.length - 1 : self.length, :] = new
+        return self.buffer[0][..., : self.length, :], self.buffer[1][..., : self.length, :]
+
+    def _joined(self, new: Pair) -> Pair:
+        parts = [*self.parts, new]
+        if self.buffer is not None:
+            kept = self.length - new[0].shape[-2]
+            parts.insert(0, (self.buffer[0][..., :kept, :], self.buffer[1][..., :kept, :]))
+        return torch.cat([p[0] for p in parts], dim=-2), torch.cat([p[1] for p in parts], dim=-2)
+
+
+class SharedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Attends to everything before."""
+
+    def __init__(self, parts: Sequence[Pair]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._growing = _Growing(parts)
+        self.fresh: Pair | None = None
+        """What the last forward computed."""
+        if parts:
+            self.lazy_initialization(*parts[0])
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> Pair:
+        """Append, and return all."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.fresh = key_states, value_states
+        self.keys, self.values = self._growing.append(key_states, value_states)
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Tokens so far."""
+        return self._growing.length
+
+
+class SharedWindowLayer(DynamicSlidingWindowLayer):  # type: ignore[no-untyped-call]
+    """Attends to the last ``window`` tokens; ``length`` of them were there before."""
+
+    def __init__(self, window: int, parts: Sequence[Pair], length: int) -> None:
+        super().__init__(sliding_window=window)
+        self.fresh: Pair | None = None
+        self._parts = _last(parts, window - 1)
+        if parts:
+            self.lazy_initialization(*parts[0])
+            self.cumulative_length = length
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> Pair:
+        """Append, and return what the new tokens may attend to."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.fresh = key_states, value_states
+        self.cumulative_length += key_states.shape[-2]
+        parts = [*self._parts, self.fresh]
+        self.keys = torch.cat([part[0] for part in parts], dim=-2)
+        self.values = torch.cat([part[1] for part in parts], dim=-2)
+        self._parts = _last([(self.keys, self.values)], self.sliding_window - 1)
+        return self.keys, self.values
+
+
+def _last(parts: Sequence[Pair], tokens: int) -> list[Pair]:
+    """The last so many tokens."""
+    kept: list[Pair] = []
+    for keys, values in reversed(parts):
+        if tokens <= 0:
+            break
+        first = max(0, keys.shape[-2] - tokens)
+        kept.append((keys[..., first:, :], values[..., first:, :]))
+        tokens -= keys.shape[-2] - first
+    return kept[::-1]
+
+
+def why_not(config: Any) -> str:
+    """Why a model's cache cannot be forked exactly; empty if it can."""
+    if getattr(config, "is_encoder_decoder", False):
+        return "it has an encoder"
+    text = config.get_text_config(decoder=True)
+    try:
+        cache = DynamicCache(config=text)
+    except Exception as error:  # noqa: BLE001 - a model's own code
+        return f"its cache cannot be made from its config ({error})"
+    allowed = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+    other = sorted({type(layer).__name__ for layer in cache.layers if type(layer) not in allowed})
+    if other or not cache.layers:
+        return f"its cache has layers of another kind: {', '.join(other) or 'none at all'}"
+    if "chunked_attention" in (getattr(text, "layer_types", None) or ()):
+        return "it attends in fixed chunks"
+    for rope in _ropes(text):
+        if rope in ("dynamic", "longrope"):
+            return f"its rotary positions ({rope}) depend on the length of the prompt"
+    return ""
+
+
+def _ropes(config: Any) -> list[str]:
+    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    nested = [one for one in given.values() if isinstance(one, dict)] or [given]
+    return [str(one.get("rope_type", one.get("type", "default"))) for one in nested]
+
+
+def fork(config: Any, pieces: Sequence[Piece]) -> DynamicCache:
+    """A cache that begins with ``pieces``; nothing is copied until the model reads it."""
+    cache = DynamicCache(config=config.get_text_config(decoder=True))
+    length = sum(piece.tokens for piece in pieces)
+    layers: list[Any] = []
+    for i, layer in enumerate(cache.layers):
+        if type(layer) is DynamicSlidingWindowLayer:
+            last = _reaching(pieces, layer.sliding_window - 1)
+            layers.append(SharedWindowLayer(layer.sliding_window, _pairs(last, i), length))
+        elif type(layer) is DynamicLayer:
+            layers.append(SharedLayer(_pairs(pieces, i)))
+        else:
+            layers.append(layer)
+    cache.layers = layers
+    return cache
+
+
+def _pairs(pieces: Sequence[Piece], i: int) -> list[Pair]:
+    return [pair for piece in pieces if (pair := piece.layer(i)) is not None]
+
+
+def _reaching(pieces: Sequence[Piece], tokens: int) -> Sequence[Piece]:
+    """The last pieces that hold so many tokens: of a piece on disk, no more is read."""
+    first = len(pieces)
+    while first > 0 and tokens > 0:
+        first -= 1
+        tokens -= pieces[first].tokens
+    return pieces[first:]
+
+
+def fresh_piece(cache: DynamicCache) -> Piece:
+    """What the last forward added to a fork, as a piece of its own."""
+    return Piece([_own(getattr(layer, "fresh", None)) for layer in cache.layers])
+
+
+def _own(pair: Pair | None) -> Pair | None:
+    """Compact tensors that share memory with nothing."""
+    if pair is None:
+        return None
+    keys, values = pair
+    return keys.detach().contiguous().clone(), values.detach().contiguous().clone()
