@@ -13,12 +13,20 @@ import typer
 
 from memos_integrations.cli.desk import Desk, Fate, print_json, serve
 from memos_integrations.cli.options import DebugOption, JsonOption
+from memos_integrations.errors import MissingExtraError
 
 
 def demo(
     path: Annotated[
         Path, typer.Option("--path", help="The demo's folder; an older demo in it is replaced.")
     ] = Path("memcube-demo"),
+    model: Annotated[
+        bool,
+        typer.Option(
+            "--model/--no-model",
+            help="Let the bundled language model answer, too; its first start takes a minute.",
+        ),
+    ] = True,
     step: Annotated[str | None, typer.Option(hidden=True)] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -28,12 +36,12 @@ def demo(
         if step == "load":
             _load(desk, path)
         elif step == "tour":
-            _tour(desk, path)
+            _tour(desk, path, model=model)
         else:
-            _lead(desk, path.expanduser())
+            _lead(desk, path.expanduser(), model=model)
 
 
-def _lead(desk: Desk, folder: Path) -> None:
+def _lead(desk: Desk, folder: Path, *, model: bool) -> None:
     from memos_integrations.cli.demo_view import print_end, print_start
     from memos_integrations.demo.folder import fresh_folder
 
@@ -43,7 +51,7 @@ def _lead(desk: Desk, folder: Path) -> None:
         print_start(desk.out)
     document: dict[str, Any] = {"folder": str(folder)}
     for step in ("load", "tour"):
-        document[step], fate = _run(desk, folder, step)
+        document[step], fate = _run(desk, folder, step, model=model)
         if fate != Fate.OK:
             if desk.json:
                 print_json(document[step] if "error" in document[step] else document)
@@ -52,11 +60,11 @@ def _lead(desk: Desk, folder: Path) -> None:
     desk.tell(document, lambda out: print_end(out, folder, document["seconds"]))
 
 
-def _run(desk: Desk, folder: Path, step: str) -> tuple[dict[str, Any], int]:
+def _run(desk: Desk, folder: Path, step: str, *, model: bool) -> tuple[dict[str, Any], int]:
     """One step in a process of its own: its document, with ``--json``, and its exit code."""
     flags = [*(["--json"] if desk.json else []), *(["--debug"] if desk.debug else [])]
     command = [sys.executable, "-m", "memos_integrations", "demo", "--step", step]
-    command += ["--path", str(folder), *flags]
+    command += ["--path", str(folder), *flags, *([] if model else ["--no-model"])]
     desk.out.file.flush()
     done = subprocess.run(command, stdout=subprocess.PIPE if desk.json else None, check=False)
     document: dict[str, Any] = json.loads(done.stdout or b"{}") if desk.json else {}
@@ -73,7 +81,7 @@ def _load(desk: Desk, folder: Path) -> None:
     desk.tell(document, lambda out: print_loaded(out, document))
 
 
-def _tour(desk: Desk, folder: Path) -> None:
+def _tour(desk: Desk, folder: Path, *, model: bool) -> None:
     from memos_integrations.cli import demo_view as view
     from memos_integrations.demo.folder import store_in
     from memos_integrations.demo.script import USER, read_script
@@ -101,6 +109,15 @@ def _tour(desk: Desk, folder: Path) -> None:
         steps["draw"] = tour.draw(drawn, folder) if drawn else {"ok": False, "files": []}
         if show:
             view.print_picture(desk.out, steps["draw"])
+        if model:
+            try:
+                steps["model"] = tour.answer(script.questions[0].question)
+            except MissingExtraError as error:
+                if show:
+                    view.print_no_model(desk.out, str(error))
+            else:
+                if show:
+                    view.print_model(desk.out, steps["model"])
     promises = verdict(answers, steps)
     document = {**opened, "questions": answers, **steps, "promises": promises}
     desk.tell(document, lambda out: view.print_verdict(out, promises))

@@ -138,6 +138,29 @@ def print_picture(out: Console, document: Mapping[str, Any]) -> None:
         out.print(Text(f"  {file}"), soft_wrap=True)
 
 
+def print_model(out: Console, document: Mapping[str, Any]) -> None:
+    """What the local model said, and how soon."""
+    _heading(out, "Step 6  A model reads the memories, the second time from its cache")
+    out.print(Text(f"  {document['question']}", style="bold"))
+    out.print(Padding(Text(document["text"]), (0, 0, 0, 2)))
+    table = Table.grid(padding=(0, 3, 0, 0))
+    cold = document["first_token_seconds"]["cold"]
+    for name, seconds in document["first_token_seconds"].items():
+        sooner = f"{cold / seconds:.1f} times sooner" if name != "cold" else ""
+        table.add_row(f"first token, {name}", f"{seconds * 1e3:.0f} ms", sooner)
+    table.add_row("same output", "yes" if document["same_output"] else "no")
+    out.print(Padding(table, (0, 0, 0, 2)))
+    tokens = f"{document['cached_tokens']:,} of {document['prompt_tokens']:,}"
+    words = f"  {document['model']}, {document['memories']} memories; {tokens} prompt tokens "
+    out.print(Text(f"{words}came from the cache.", style="dim"))
+
+
+def print_no_model(out: Console, error: str) -> None:
+    """Why no model answered."""
+    _heading(out, "Step 6  A model reads the memories")
+    out.print(Text(f"  left out: {error}", style="dim"))
+
+
 def print_verdict(out: Console, promises: Sequence[Mapping[str, Any]]) -> None:
     """What held, and what did not."""
     _heading(out, "What held")

@@ -13,12 +13,16 @@ from memos_integrations.demo.script import SETTLED, SETTLED_TIME, Question
 from memos_integrations.infrastructure.pictures.lineage import draw_lineage
 from memos_integrations.langchain import MemOSRetriever as LangChainRetriever
 from memos_integrations.llama_index import MemOSRetriever as LlamaIndexRetriever
+from memos_integrations.local_chat import Answer, LocalChat
+from memos_integrations.recall import block, in_order
 from memos_integrations.session import MemorySession
 
 TOP = 3
 """How many memories each question gets."""
 ENOUGH = 5
 """Of the six questions, how many must find their memory."""
+RECALLED = 12
+"""How many memories the local model reads."""
 EVERYWHERE = 1_000
 """A limit beyond all that the demo holds."""
 
@@ -80,6 +84,38 @@ class Tour:
             "found_after": after,
         }
 
+    def answer(self, question: str) -> dict[str, Any]:
+        """The local model answers three times: cold, warm, and from the files of the cache."""
+        cubes = in_order(hit.cube for hit in self.session.search(question, limit=RECALLED))
+        self.session.record_uses(cubes, prompt="demo")
+        chat = LocalChat(self.session)
+        chat.answer(chat.read("Hello"), _sampling(1))  # the first forward of a process is slow
+        prompt = chat.read(f"{block(cubes)}\nQuestion: {question}\nAnswer:")
+
+        def say(model: LocalChat) -> Answer:
+            return model.answer(prompt, _sampling(), stop=["\n"])
+
+        cold, warm = say(chat), say(chat)
+        chat.close()
+        again = LocalChat(self.session, chat.model)
+        disk = say(again)
+        again.close()
+        return {
+            "ok": cold.text == warm.text == disk.text and cold.usage.cached_tokens == 0,
+            "question": question,
+            "model": chat.model.name,
+            "memories": len(cubes),
+            "text": cold.text.strip(),
+            "same_output": cold.text == warm.text == disk.text,
+            "prompt_tokens": warm.usage.prompt_tokens,
+            "cached_tokens": warm.usage.cached_tokens,
+            "first_token_seconds": {
+                "cold": cold.usage.first_token_seconds,
+                "warm": warm.usage.first_token_seconds,
+                "from disk": disk.usage.first_token_seconds,
+            },
+        }
+
     def draw(self, cube_id: str, folder: Path) -> dict[str, Any]:
         """The lineage of a memory as PNG and SVG."""
         graph = self.session.lineage(cube_id)
@@ -108,6 +144,12 @@ class Tour:
         }
 
 
+def _sampling(tokens: int = 24) -> Any:
+    from memos_integrations.memories.activation.sampling import Sampling
+
+    return Sampling(max_new_tokens=tokens)
+
+
 def verdict(
     answers: Sequence[dict[str, Any]], steps: Mapping[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -120,4 +162,6 @@ def verdict(
         "the deleted memory is gone from every search": steps["delete"]["ok"],
         "the lineage is drawn": steps["draw"]["ok"],
     }
+    if "model" in steps:
+        held["the model says the same, cold and warm"] = steps["model"]["ok"]
     return [{"promise": promise, "held": ok} for promise, ok in held.items()]

@@ -94,9 +94,10 @@ class CausalModel:
             model, tokenizer = from_folder(folder, options, device)
         else:
             name = str(source)
-            model, tokenizer = from_hub(name, revision, options, device)
-        revision = revision or getattr(model.config, "_commit_hash", None) or ""
-        return cls(model, tokenizer, name=name, revision=revision, chat_template=chat_template)
+            model, tokenizer, revision = from_hub(name, revision, options, device)
+        return cls(
+            model, tokenizer, name=name, revision=revision or "", chat_template=chat_template
+        )
 
     # What it is ---------------------------------------------------------------------------
 

@@ -58,6 +58,8 @@ def hash_of_tokenizer(tokenizer: Any) -> str:
     """Of all that a fast tokenizer does; of a slow one, its words and special tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        return short_hash(backend.to_str())
+        # Before the tokens stand the padding and truncation that its last user set.
+        _, _, lasting = backend.to_str().partition('"added_tokens"')
+        return short_hash(lasting)
     known = [type(tokenizer).__name__, tokenizer.get_vocab(), tokenizer.special_tokens_map]
     return short_hash(json.dumps(known, sort_keys=True, default=str))

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from memos_integrations.errors import MissingExtraError, ModelLoadError
 from memos_integrations.models.made_once import made_once
-from memos_integrations.models.pretrained import quietly
+from memos_integrations.models.pretrained import failures, quietly
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ def bundled_folder() -> Path:
     try:
         place = os.environ.get("MEMOS_CACHE") or Path.home() / ".cache" / "memos-integrations"
         return made_once(Path(place) / f"{NAME}-{REVISION}", GGUF_SHA256, _convert)
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, (MissingExtraError, ModelLoadError)):
-            raise
+    except (MissingExtraError, ModelLoadError):
+        raise
+    except failures() as error:
         raise ModelLoadError(
             f"the bundled model cannot be unpacked: {error}. It needs 1.4 GB of disk for a "
             "minute and 1.1 GB from then on: set MEMOS_CACHE to a folder where there is room"

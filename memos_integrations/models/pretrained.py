@@ -20,26 +20,30 @@ def from_folder(folder: Path, options: dict[str, Any], device: str | None) -> tu
     try:
         with quietly():
             return _load(str(folder), {"local_files_only": True}, options, device)
-    except _failures() as error:
+    except failures() as error:
         raise ModelLoadError(f"the model in {folder} cannot be loaded: {error}") from error
 
 
 def from_hub(
     name: str, revision: str | None, options: dict[str, Any], device: str | None
-) -> tuple[Any, Any]:
-    """The model and tokenizer with this hub id; what was downloaded, if the hub is silent."""
+) -> tuple[Any, Any, str]:
+    """The model and tokenizer with this hub id, and their commit.
+
+    What was downloaded earlier, if the hub does not answer.
+    """
     silence = _silence(name, revision)
     where = {"revision": revision or "main", "local_files_only": silence is not None}
     try:
-        return _load(name, where, options, device)
-    except _failures() as error:
-        if silence is None:
+        model, tokenizer = _load(name, where, options, device)
+    except failures() as error:
+        if silence is None or _commit(name, revision) is not None:
             raise ModelLoadError(f"the model {name!r} cannot be loaded: {error}") from error
         raise ModelLoadError(
             f"the model {name!r} was not downloaded before, and the Hugging Face hub does not "
             f"give it: {silence}. Load it once with access to the hub, give a folder that holds "
             "it, or None for the bundled model"
         ) from error
+    return model, tokenizer, _commit(name, revision) or revision or ""
 
 
 def folder_of(source: str | Path) -> Path | None:
@@ -86,10 +90,11 @@ def _load(
     place: str, where: dict[str, Any], options: dict[str, Any], device: str | None
 ) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     # Without this, a model that brings code asks at the terminal whether to run it.
     where = {**where, "trust_remote_code": False}
+    AutoConfig.from_pretrained(place, **where)  # says best what is wrong with a place
     tokenizer = AutoTokenizer.from_pretrained(place, **where)
     model: Any = AutoModelForCausalLM.from_pretrained(place, **where, **options)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -108,7 +113,15 @@ def _silence(name: str, revision: str | None) -> str | None:
     return None
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit that was downloaded, such as just now; ``None`` if there is none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def failures() -> tuple[type[Exception], ...]:
     """What transformers raises for models that are missing, damaged, unknown or too large."""
     from safetensors import SafetensorError
 

@@ -26,7 +26,7 @@ Done = subprocess.CompletedProcess[str]
 def memcube(*words: object, **env: str) -> Done:
     command = [sys.executable, "-m", "memos_integrations", *map(str, words)]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **env}, timeout=60
+        command, capture_output=True, text=True, check=False, env={**os.environ, **env}, timeout=240
     )
 
 
@@ -89,7 +89,7 @@ def test_questions_are_answered_through_both_adapters(played: tuple[Path, dict[s
 def test_the_store_is_as_the_demo_says(played: tuple[Path, dict[str, Any]]) -> None:
     folder, document = played
     tour = document["tour"]
-    assert all(promise["held"] for promise in tour["promises"]) and len(tour["promises"]) == 5
+    assert all(promise["held"] for promise in tour["promises"]) and len(tour["promises"]) == 6
     with MemOS.open(store_in(folder)) as memory:
         maya = memory.session("maya")
         assert maya.count() == tour["memories"] - 1
@@ -98,6 +98,15 @@ def test_the_store_is_as_the_demo_says(played: tuple[Path, dict[str, Any]]) -> N
         hits = maya.search(tour["delete"]["question"], limit=200)
         assert gone not in {hit.cube.id for hit in hits}
         assert [cube.text for cube in maya.history(gone)] == [tour["delete"]["text"]]
+
+
+def test_the_model_reads_its_cache(played: tuple[Path, dict[str, Any]]) -> None:
+    folder, document = played
+    model = document["tour"]["model"]
+    assert model["same_output"] and model["text"]
+    assert 0.9 * model["prompt_tokens"] < model["cached_tokens"] < model["prompt_tokens"]
+    assert set(model["first_token_seconds"]) == {"cold", "warm", "from disk"}
+    assert list((store_in(folder) / "kv").glob("??/*.safetensors"))
 
 
 def test_the_pictures_are_there(played: tuple[Path, dict[str, Any]]) -> None:
@@ -112,7 +121,7 @@ def test_people_see_it_all_and_can_go_on(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / MARKER).touch()
     (folder / "old.png").touch()
-    done = memcube("demo", "--path", folder, COLUMNS="100")
+    done = memcube("demo", "--no-model", "--path", folder, COLUMNS="100")
     assert (done.returncode, done.stderr) == (0, "")
     assert not (folder / "old.png").exists()
     for words in (
@@ -137,7 +146,7 @@ def test_people_see_it_all_and_can_go_on(tmp_path: Path) -> None:
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    done = memcube("demo", "--path", tmp_path, "--json")
+    done = memcube("demo", "--no-model", "--path", tmp_path, "--json")
     assert done.returncode == 3
     assert json.loads(done.stdout)["error"]["type"] == "NotAStoreError"
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
@@ -197,6 +206,6 @@ def test_a_tour_that_fails_is_no_success(tmp_path: Path) -> None:
     with MemOS.open(store_in(tmp_path)) as memory:
         memory.session("maya").add(["one thing", "another thing"])
     for flags in ([], ["--json"]):
-        done = memcube("demo", "--step", "tour", "--path", tmp_path, *flags)
+        done = memcube("demo", "--no-model", "--step", "tour", "--path", tmp_path, *flags)
         assert done.returncode == 1 and done.stderr == ""
     assert not all(promise["held"] for promise in json.loads(done.stdout)["promises"])
