@@ -1,7 +1,9 @@
 """LangChain and LangGraph: the same memory behind their interfaces. One class a file.
 
 ``MemOSMiddleware`` and ``memory_tools`` for agents, ``MemOSStore`` for graphs, ``MemOSRetriever``
-and ``MemOSEmbeddings`` for retrieval, ``MemOSChatMessageHistory`` and ``MemOSMemory`` for chains.
+and ``MemOSEmbeddings`` for retrieval, ``MemOSChatMessageHistory`` and ``MemOSMemory`` for chains;
+``ChatMemOS`` is a local model that reads memories from their KV cache, ``KVCacheAccelerator`` keeps
+that cache warm.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from memos_integrations.langchain.accelerator import KVCacheAccelerator
     from memos_integrations.langchain.chat_history import MemOSChatMessageHistory
+    from memos_integrations.langchain.chat_model import ChatMemOS
     from memos_integrations.langchain.embeddings import MemOSEmbeddings
     from memos_integrations.langchain.memory import MemOSMemory
     from memos_integrations.langchain.middleware import MemOSMiddleware
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from memos_integrations.langchain.tools import memory_tools
 
 _HOMES = {
+    "ChatMemOS": "chat_model",
+    "KVCacheAccelerator": "accelerator",
     "MemOSChatMessageHistory": "chat_history",
     "MemOSEmbeddings": "embeddings",
     "MemOSMemory": "memory",
@@ -43,6 +49,8 @@ _EXTRAS = {
 }
 
 __all__ = [
+    "ChatMemOS",
+    "KVCacheAccelerator",
     "MemOSChatMessageHistory",
     "MemOSEmbeddings",
     "MemOSMemory",

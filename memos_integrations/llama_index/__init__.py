@@ -2,7 +2,8 @@
 
 ``MemOSMemory`` for chat engines and agents, ``MemOSMemoryBlock``, ``MemOSChatStore`` and
 ``MemOSAsyncChatStore`` for the host's own memories, ``MemOSToolSpec`` for agents,
-``MemOSRetriever`` and ``MemOSEmbedding`` for retrieval.
+``MemOSRetriever`` and ``MemOSEmbedding`` for retrieval, ``MemOSLLM`` for a local model that reads
+memories from their KV cache, ``KVCacheAccelerator`` for keeping that cache warm.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ except ImportError as error:
         "pip install 'memos-integrations[llama-index]'"
     ) from error
 
+from memos_integrations.llama_index.accelerator import KVCacheAccelerator, KVCacheCallbackHandler
 from memos_integrations.llama_index.async_chat_store import MemOSAsyncChatStore
 from memos_integrations.llama_index.chat_store import MemOSChatStore
 from memos_integrations.llama_index.embedding import MemOSEmbedding
+from memos_integrations.llama_index.llm import MemOSLLM
 from memos_integrations.llama_index.memory import MemOSMemory
 from memos_integrations.llama_index.memory_block import MemOSMemoryBlock
 from memos_integrations.llama_index.retriever import MemOSRetriever
 from memos_integrations.llama_index.tool_spec import MemOSToolSpec
 
 __all__ = [
+    "KVCacheAccelerator",
+    "KVCacheCallbackHandler",
     "MemOSAsyncChatStore",
     "MemOSChatStore",
     "MemOSEmbedding",
+    "MemOSLLM",
     "MemOSMemory",
     "MemOSMemoryBlock",
     "MemOSRetriever",

@@ -42,23 +42,22 @@ class Ledger:
     ) -> tuple[str, list[frozenset[Source]]]:
         """Whose lines these are, as a salt, and the memories that each may be; empty: unknown.
 
-        Where the same words are known of several users, they are taken for those of
-        ``namespace``, or of the one whose memories all of the lines are; if that is not one user,
-        the line counts for each of them, so that a change by any of them is heeded.
+        They are taken for those of ``namespace``; without one, of the user whose memories all of
+        them are, and to whom they were shown last. Where the same words are known of several
+        users, a line counts for each of their memories, so that a change of any is heeded.
         """
         with self._lock:
             known = [dict(self._known.get(one, {})) for one in lines]
         spaces = [set(one) for one in known if one]
         common = set.intersection(*spaces) if spaces else set()
         if namespace is not None and (namespace in common or not spaces):
-            common = {namespace}
-        if len(common) == 1:
-            (only,) = common
-            return self.salt([only]), [
-                frozenset(n for s, n in k.items() if s == only) for k in known
-            ]
-        everyone = set().union(*spaces) if spaces else set()
-        return self.salt(everyone), [frozenset(one.values()) for one in known]
+            salt = self.salt([namespace])
+        elif common:
+            shown = next(one for one in known if one)
+            salt = self.salt([next(space for space in reversed(shown) if space in common)])
+        else:
+            salt = self.salt(set().union(*spaces))
+        return salt, [frozenset(one.values()) for one in known]
 
     def salt(self, namespaces: Iterable[Namespace]) -> str:
         """What keeps the caches of these namespaces apart from those of others."""

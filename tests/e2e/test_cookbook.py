@@ -20,6 +20,16 @@ OSLO = "    | - DAY assistant: The user lives in Oslo.\n    | </memories>\n"
 BERGEN = "    | - DAY assistant: The user lives in Bergen.\n    | </memories>\n"
 
 SAYS = {
+    "kv_cache_langchain": [
+        "first:     0 tokens from the cache, first token after ",
+        "same output: yes\ncached pieces with the old words: 0\n",
+        "computed ahead after the correction: yes\n",
+        "uses are expected within 1 h, more than the ",
+    ],
+    "kv_cache_llama_index": [
+        "   0 of ",
+        "same output: yes\nhit rate 50%, ",
+    ],
     "langchain_agent": [
         "Monday, ann: I live in Oslo.\n    agent: Done.\n",
         f"Tuesday, ann: {ASKED}{BLOCK}{OSLO}    agent: The user lives in Oslo.\n",
