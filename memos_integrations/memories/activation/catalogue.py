@@ -10,15 +10,35 @@ import json
 import logging
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from memos_integrations.memories.activation.segments import Source
 
 log = logging.getLogger(__name__)
 
-FORMAT = "memos-kv-1"
+FORMAT = "memos-kv-2"
 SUFFIX = ".safetensors"
 _LONGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a piece's file says of itself."""
+
+    size: int
+    """Bytes of the file."""
+    sources: frozenset[Source]
+    """The memories up to its end."""
+    tokens: tuple[int, ...]
+    layers: tuple[int, ...]
+    """Of the model's layers, those whose keys and values are in it."""
+    count: int
+    """How many layers the model has."""
+    sums: tuple[str, ...]
+    """A hash of each layer in it."""
+    tensors: Mapping[str, tuple[str, tuple[int, ...], int]]
+    """By name: data type, shape, and where in the file it begins."""
 
 
 class Catalogue:
@@ -29,8 +49,7 @@ class Catalogue:
         self.foreign = 0
         """Files that were deleted because they are damaged, or of another program."""
         self._lock = threading.RLock()
-        self._sizes: dict[str, int] = {}
-        self._of: dict[str, frozenset[Source]] = {}
+        self._entries: dict[str, Entry] = {}
         self._used: dict[str, int] = {}
         self._removed: set[str] = set()
         self._clock = 0
@@ -42,59 +61,66 @@ class Catalogue:
 
     def __contains__(self, digest: object) -> bool:
         with self._lock:
-            return digest in self._sizes
+            return digest in self._entries
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._sizes)
+            return len(self._entries)
+
+    def digests(self) -> list[str]:
+        """Of all pieces."""
+        with self._lock:
+            return sorted(self._entries)
 
     @property
     def bytes(self) -> int:
         """Of all files."""
         with self._lock:
-            return sum(self._sizes.values())
+            return sum(entry.size for entry in self._entries.values())
 
     def sources(self) -> frozenset[Source]:
         """The memories that something here was made of."""
         with self._lock:
-            return frozenset().union(*self._of.values())
+            return frozenset().union(*(entry.sources for entry in self._entries.values()))
 
-    def touch(self, digest: str) -> bool:
-        """A piece is used; whether it is there."""
+    def touch(self, digest: str) -> Entry | None:
+        """A piece is used; ``None`` if it is not there."""
         with self._lock:
-            if digest not in self._sizes:
-                return False
-            self._clock += 1
-            self._used[digest] = self._clock
-            return True
+            entry = self._entries.get(digest)
+            if entry is not None:
+                self._clock += 1
+                self._used[digest] = self._clock
+            return entry
 
     def wanted(self, digest: str) -> bool:
         """Whether a piece that was computed may be written; it was not removed meanwhile."""
         with self._lock:
-            return digest not in self._removed and digest not in self._sizes
+            return digest not in self._removed and digest not in self._entries
 
     def welcome(self, digest: str) -> None:
         """A piece that was removed before has been computed again."""
         with self._lock:
             self._removed.discard(digest)
 
-    def place(self, digest: str, aside: Path, sources: frozenset[Source]) -> bool:
+    def place(self, digest: str, aside: Path) -> bool:
         """Move a written file to its place, unless its memories were forgotten meanwhile."""
         with self._lock:
             if not self.wanted(digest):
                 return False
+            entry = read_entry(aside)
             aside.replace(self.path(digest))
-            self._note(digest, sources)
+            self._entries[digest] = entry
+            self.touch(digest)
             return True
 
     def make_room(self, wanted: int, budget: int) -> None:
         """Delete what was not used longest until ``wanted`` bytes fit."""
         with self._lock:
             total = self.bytes
-            for digest in sorted(self._sizes, key=lambda one: self._used[one]):
+            for digest in sorted(self._entries, key=lambda one: self._used[one]):
                 if total + wanted <= budget:
                     return
-                total -= self._sizes[digest]
+                total -= self._entries[digest].size
                 self._unlink(digest)
 
     def remove(self, digests: Collection[str]) -> None:
@@ -108,25 +134,23 @@ class Catalogue:
         """Delete every piece that knows one of these memories; return their digests."""
         wanted = set(cube_ids)
         with self._lock:
-            doomed = [d for d, of in self._of.items() if any(s.cube_id in wanted for s in of)]
+            doomed = [
+                digest
+                for digest, entry in self._entries.items()
+                if any(source.cube_id in wanted for source in entry.sources)
+            ]
             self.remove(doomed)
         return doomed
 
     def clear(self) -> None:
         """Delete every piece."""
         with self._lock:
-            for digest in list(self._sizes):
+            for digest in list(self._entries):
                 self._unlink(digest)
 
-    def _note(self, digest: str, sources: frozenset[Source]) -> None:
-        self._sizes[digest] = self.path(digest).stat().st_size
-        self._of[digest] = sources
-        self.touch(digest)
-
     def _unlink(self, digest: str) -> None:
-        if self._sizes.pop(digest, None) is not None:
+        if self._entries.pop(digest, None) is not None:
             self._used.pop(digest, None)
-            self._of.pop(digest, None)
             self.path(digest).unlink(missing_ok=True)
 
     def _read_folder(self) -> None:
@@ -137,18 +161,19 @@ class Catalogue:
             half_written.unlink(missing_ok=True)
         files = [path for path in self.folder.glob(f"??/*{SUFFIX}") if path.is_file()]
         for path in sorted(files, key=lambda path: path.stat().st_mtime):
+            digest = path.name.removesuffix(SUFFIX)
             try:
-                sources = sources_of(header(path))
+                self._entries[digest] = read_entry(path)
             except (OSError, KeyError, TypeError, ValueError) as error:
                 log.warning("%s is no cached piece, removed: %s", path, error)
                 self.foreign += 1
                 path.unlink(missing_ok=True)
                 continue
-            self._note(path.name.removesuffix(SUFFIX), sources)
+            self.touch(digest)
 
 
-def header(path: Path) -> Mapping[str, str]:
-    """The metadata of a piece's file; raises ``ValueError`` or ``OSError`` for another's."""
+def read_entry(path: Path) -> Entry:
+    """What a piece's file says; raises ``ValueError`` and its like, or ``OSError``, for another."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= _LONGEST_HEADER:
@@ -157,12 +182,21 @@ def header(path: Path) -> Mapping[str, str]:
     about = written.pop("__metadata__", None) if isinstance(written, dict) else None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError("it is of another program")
-    end = max((one["data_offsets"][1] for one in written.values()), default=0)
-    if path.stat().st_size != 8 + length + end:
+    size, data = path.stat().st_size, 8 + length
+    if size != data + max((one["data_offsets"][1] for one in written.values()), default=0):
         raise ValueError("it is cut off")
-    return about
-
-
-def sources_of(about: Mapping[str, str]) -> frozenset[Source]:
-    """The memories that a piece knows."""
-    return frozenset(Source(str(id), int(version)) for id, version in json.loads(about["sources"]))
+    entry = Entry(
+        size=size,
+        sources=frozenset(Source(str(id), int(n)) for id, n in json.loads(about["sources"])),
+        tokens=tuple(map(int, json.loads(about["tokens"]))),
+        layers=tuple(map(int, json.loads(about["layers"]))),
+        count=int(about["count"]),
+        sums=tuple(map(str, json.loads(about["sums"]))),
+        tensors={
+            name: (str(one["dtype"]), tuple(one["shape"]), data + int(one["data_offsets"][0]))
+            for name, one in written.items()
+        },
+    )
+    if len(entry.layers) != len(entry.sums) or not entry.tokens:
+        raise ValueError("its header does not fit together")
+    return entry

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import queue
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import xxhash
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from memos_integrations.memories.activation.catalogue import FORMAT, Catalogue, header, sources_of
+from memos_integrations.memories.activation.catalogue import FORMAT, Catalogue, Entry
 from memos_integrations.memories.activation.prefix_tree import Node
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.tensors import DamagedPieceError, Pair, Piece
@@ -51,16 +52,13 @@ class FolderTier:
 
     def load(self, digest: str, tokens: Sequence[int]) -> tuple[Piece, frozenset[Source]] | None:
         """The piece and every memory up to its end; ``None`` if it is not there, or damaged."""
-        if not self.catalogue.touch(digest):
+        entry = self.catalogue.touch(digest)
+        if entry is None:
             return None
-        try:
-            piece = PieceOnDisk(self.catalogue.path(digest), digest)
-            if piece.written_for != list(tokens):
-                raise DamagedPieceError(digest, "it holds other tokens")
-        except DamagedPieceError as error:
-            self.lost(error)
+        if entry.tokens != tuple(tokens):
+            self.lost(DamagedPieceError(digest, "it holds other tokens"))
             return None
-        return piece, piece.sources
+        return PieceOnDisk(self.catalogue.path(digest), digest, entry), entry.sources
 
     def save(self, node: Node[Piece]) -> None:
         """Write a piece soon; when the writer is far behind, it is left out."""
@@ -110,76 +108,99 @@ class FolderTier:
     def _write(self, node: Node[Piece]) -> None:
         if node.gone or not self.catalogue.wanted(node.digest):
             return
-        tensors = dict(_named(node.payload))
+        layers, tensors = _packed(node.payload)
         self.catalogue.make_room(node.payload.nbytes, self.budget)
         metadata = {
             "format": FORMAT,
             "tokens": json.dumps(node.tokens),
-            "layers": str(len(node.payload)),
+            "count": str(len(node.payload)),
+            "layers": json.dumps(layers),
             "sources": json.dumps(sorted([s.cube_id, s.version] for s in node.sources)),
-            "sums": json.dumps({name: _sum(tensor) for name, tensor in tensors.items()}),
+            "sums": json.dumps([_sum(pair) for pair in _pairs(layers, tensors)]),
         }
         aside = self.catalogue.path(node.digest).with_name(f"{uuid.uuid4().hex}.part")
         aside.parent.mkdir(parents=True, exist_ok=True)
         try:
             save_file(tensors, aside, metadata)
             if not node.gone:
-                self.catalogue.place(node.digest, aside, node.sources)
+                self.catalogue.place(node.digest, aside)
         finally:
             aside.unlink(missing_ok=True)
 
 
 class PieceOnDisk(Piece):
-    """A piece in a file: each layer is mapped and checked when a request first needs it."""
+    """A piece in a file: mapped, and each layer checked when a request first needs it."""
 
-    def __init__(self, path: Path, digest: str) -> None:
-        self._digest = digest
+    def __init__(self, path: Path, digest: str, entry: Entry) -> None:
+        self._path, self._digest, self._entry = path, digest, entry
         self._lock = threading.Lock()
-        self._read: dict[int, Pair | None] = {}
-        try:
-            about = header(path)
-            self._file: Any = safe_open(path, framework="pt")
-            self.written_for: list[int] = json.loads(about["tokens"])
-            self.sources = sources_of(about)
-            self._sums: dict[str, str] = json.loads(about["sums"])
-            self._count = int(about["layers"])
-            self.tokens = len(self.written_for)
-            self.nbytes = path.stat().st_size
-            if set(self._sums) != set(self._file.keys()):  # type: ignore[no-untyped-call]
-                raise DamagedPieceError(digest, "tensors are missing")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise DamagedPieceError(digest, f"it cannot be read ({error})") from error
+        self._read: dict[int, Pair] = {}
+        self._mapped: list[Pair] | None = None
+        self.tokens, self.nbytes = len(entry.tokens), entry.size
 
     def __len__(self) -> int:
-        return self._count
+        return self._entry.count
 
     def layer(self, i: int) -> Pair | None:
         """Keys and values of one layer, checked; raises :class:`DamagedPieceError`."""
+        if i not in self._entry.layers:
+            return None
         with self._lock:
             if i not in self._read:
-                there = f"k{i}" in self._sums
-                self._read[i] = (self._tensor(f"k{i}"), self._tensor(f"v{i}")) if there else None
+                at = self._entry.layers.index(i)
+                if self._mapped is None:
+                    self._mapped = self._map()
+                pair = self._mapped[at]
+                if _sum(pair) != self._entry.sums[at] or pair[0].shape[-2] != self.tokens:
+                    raise DamagedPieceError(self._digest, f"layer {i} is not what was written")
+                self._read[i] = pair
             return self._read[i]
 
-    def _tensor(self, name: str) -> torch.Tensor:
+    def _map(self) -> list[Pair]:
         try:
-            tensor: torch.Tensor = self._file.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise DamagedPieceError(self._digest, f"{name} cannot be read ({error})") from error
-        if _sum(tensor) != self._sums[name] or tensor.shape[-2] != self.tokens:
-            raise DamagedPieceError(self._digest, f"{name} is not what was written")
-        return tensor
+            if self._path.stat().st_size != self._entry.size:
+                raise ValueError("its size has changed")
+            raw = torch.from_file(str(self._path), size=self._entry.size, dtype=torch.uint8)
+            tensors = {}
+            for name, (kind, shape, start) in self._entry.tensors.items():
+                dtype = _DTYPES[kind]
+                size = math.prod(shape) * dtype.itemsize
+                tensors[name] = raw[start : start + size].view(dtype).view(shape)
+            return _pairs(self._entry.layers, tensors)
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise DamagedPieceError(self._digest, f"it cannot be read ({error})") from error
 
 
-def _named(piece: Piece) -> Iterator[tuple[str, torch.Tensor]]:
-    for i in range(len(piece)):
-        pair = piece.layer(i)
-        if pair is not None:
-            yield f"k{i}", pair[0].cpu()
-            yield f"v{i}", pair[1].cpu()
+_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
 
 
-def _sum(tensor: torch.Tensor) -> str:
-    flat = tensor.contiguous().view(-1).view(torch.uint8)
-    content: Any = flat.numpy()
-    return xxhash.xxh3_64_hexdigest(content)
+def _packed(piece: Piece) -> tuple[list[int], dict[str, torch.Tensor]]:
+    """The layers that are there, and their tensors: all in one where their shapes are the same.
+
+    That is ``(layers, 2, 1, heads, tokens, head_dim)``: a layer is one stretch of bytes.
+    """
+    pairs = {i: pair for i in range(len(piece)) if (pair := piece.layer(i)) is not None}
+    same = {(t.shape, t.dtype) for pair in pairs.values() for t in pair}
+    if len(same) == 1:
+        whole = torch.stack([torch.stack([t.cpu() for t in pair]) for pair in pairs.values()])
+        return list(pairs), {"kv": whole}
+    each = {}
+    for i, (keys, values) in pairs.items():
+        each[f"k{i}"], each[f"v{i}"] = keys.cpu().contiguous(), values.cpu().contiguous()
+    return list(pairs), each
+
+
+def _pairs(layers: Sequence[int], tensors: dict[str, torch.Tensor]) -> list[Pair]:
+    """Keys and values of each layer that is there."""
+    if "kv" in tensors:
+        return [(one[0], one[1]) for one in tensors["kv"]]
+    return [(tensors[f"k{i}"], tensors[f"v{i}"]) for i in layers]
+
+
+def _sum(pair: Pair) -> str:
+    """A hash of keys and values, with their shapes."""
+    hasher = xxhash.xxh3_64(repr([tuple(one.shape) for one in pair]).encode())
+    for one in pair:
+        content: Any = one.contiguous().view(-1).view(torch.uint8).numpy()
+        hasher.update(content)
+    return hasher.hexdigest()

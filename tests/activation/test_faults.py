@@ -1,0 +1,269 @@
+"""What may happen to the files: each time the right answer, a warning, and nothing half done."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from memos_integrations.memories.activation import tiers
+from memos_integrations.memories.activation.catalogue import Catalogue
+from memos_integrations.memories.activation.engine import ActivationEngine
+from memos_integrations.memories.activation.tiers import FolderTier
+from memos_integrations.models.causal import CausalModel
+from tests.activation.tiny import build, logits, prompt_of
+
+PROMPT = prompt_of(1, length=300)
+
+
+@pytest.fixture(scope="module")
+def model() -> CausalModel:
+    return build("gemma3")
+
+
+@pytest.fixture
+def tier(tmp_path: Path) -> Iterator[FolderTier]:
+    opened = FolderTier(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def written(model: CausalModel, tier: FolderTier) -> torch.Tensor:
+    """The right answer; the pieces of the prompt are on disk."""
+    right, _ = logits(ActivationEngine(model, tier=tier), PROMPT)
+    tier.flush()
+    assert len(tier.catalogue) >= 2
+    return right
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("??/*"))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 100)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def foreign(path: Path) -> None:
+    path.write_bytes(b"GIF89a" + bytes(500))
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.")
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("harm", [cut, flip, empty, foreign, pickled, gone])
+@pytest.mark.parametrize("reopened", [False, True], ids=["while open", "while closed"])
+def test_a_harmed_file_is_a_miss(
+    harm: Callable[[Path], None],
+    reopened: bool,
+    model: CausalModel,
+    tier: FolderTier,
+    written: torch.Tensor,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tier.catalogue.folder
+    for path in files(folder):
+        harm(path)
+    fresh = FolderTier(folder) if reopened else tier
+    engine = ActivationEngine(model, tier=fresh)
+    again, cached = logits(engine, PROMPT)
+    assert cached == 0 and torch.equal(again, written)
+    if not (reopened and harm is gone):
+        assert "removed" in caplog.text
+    fresh.flush()
+    healed, cached = logits(ActivationEngine(model, tier=fresh), PROMPT)
+    assert cached > 0 and torch.equal(healed, written), "written anew"
+    assert not (Path.cwd() / "pwned").exists()
+    if reopened:
+        fresh.close()
+
+
+def test_one_harmed_piece_of_several(
+    model: CausalModel, tier: FolderTier, written: torch.Tensor
+) -> None:
+    """What stands before it is read, what stands behind it is computed."""
+    engine = ActivationEngine(model)
+    engine.precompute(PROMPT)
+    last = engine.tree.nodes()[-1].digest
+    flip(tier.catalogue.path(last))
+    again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
+    assert 0 < cached < PROMPT.ends[-2] and torch.equal(again, written)
+    assert tier.damaged == 1
+
+
+def test_a_header_that_lies_about_tokens(
+    model: CausalModel, tier: FolderTier, written: torch.Tensor
+) -> None:
+    for path in files(tier.catalogue.folder):
+        content = path.read_bytes()
+        start = content.index(b'"tokens":"[') + 11
+        path.write_bytes(content[:start] + b"1" + content[start + 1 :])
+    fresh = FolderTier(tier.catalogue.folder)
+    again, _ = logits(ActivationEngine(model, tier=fresh), PROMPT)
+    assert torch.equal(again, written)
+    fresh.close()
+
+
+def test_another_type_another_tokenizer_another_model(
+    model: CausalModel, tier: FolderTier, written: torch.Tensor
+) -> None:
+    """Each is a miss, never a guess."""
+    others = [build("gemma3", torch.bfloat16), build("llama")]
+    retokenized = build("gemma3")
+    retokenized.tokenizer.add_tokens(["another"])
+    for other in [*others, retokenized]:
+        assert other.fingerprint != model.fingerprint
+        _, cached = logits(ActivationEngine(other, tier=tier), PROMPT)
+        assert cached == 0
+    again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
+    assert cached > 0 and torch.equal(again, written)
+
+
+def test_a_full_disk(
+    model: CausalModel,
+    tier: FolderTier,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tiers, "save_file", full)
+    engine = ActivationEngine(model, tier=tier)
+    right, _ = logits(engine, PROMPT)
+    tier.flush()
+    assert tier.unwritten >= 2 and "No space left" in caplog.text
+    assert files(tier.catalogue.folder) == [], "nothing half written"
+    again, cached = logits(engine, PROMPT)
+    assert cached > 0 and torch.equal(again, right), "memory still holds it"
+
+
+_LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from pathlib import Path
+from memos_integrations.memories.activation.engine import ActivationEngine
+from memos_integrations.memories.activation.tiers import FolderTier
+from tests.activation.tiny import build, logits, prompt_of
+tier = FolderTier(Path(sys.argv[1]))
+engine = ActivationEngine(build("llama"), tier=tier)
+one, _ = logits(engine, prompt_of(1, length=300))
+tier.flush()
+two, cached = logits(engine, prompt_of(1, length=300))
+assert cached > 0 and (one == two).all()
+assert tier.unwritten >= 1 and len(tier.catalogue) == 0, (tier.unwritten, len(tier.catalogue))
+print("fine")
+"""
+
+
+def test_a_disk_that_takes_four_kilobytes(tmp_path: Path) -> None:
+    assert resource.RLIMIT_FSIZE is not None
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout == "fine\n", done.stderr
+    assert [path for path in files(tmp_path) if path.is_file()] == []
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from memos_integrations.memories.activation.engine import ActivationEngine
+from memos_integrations.memories.activation.tiers import FolderTier
+from tests.activation.tiny import build, prompt_of
+tier = FolderTier(Path(sys.argv[1]))
+engine = ActivationEngine(build("llama"), tier=tier)
+print("ready", flush=True)
+for seed in range(10_000):
+    engine.precompute(prompt_of(seed, length=400))
+"""
+
+
+@pytest.mark.parametrize("after", [0.02, 0.1, 0.3])
+def test_killed_while_precomputing(after: float, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _KILLED, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    (tmp_path / "00").mkdir(exist_ok=True)
+    (tmp_path / "00" / "half.part").write_bytes(b"half")
+    tier = FolderTier(tmp_path)
+    assert not list(tmp_path.glob("??/*.part")), "half-written files are gone"
+    model = build("llama")
+    for seed in range(3):
+        prompt = prompt_of(seed, length=400)
+        cold, _ = logits(ActivationEngine(model), prompt)
+        warm, _ = logits(ActivationEngine(model, tier=tier), prompt)
+        assert torch.equal(cold, warm)
+    tier.close()
+
+
+def test_the_folder_may_be_deleted(
+    model: CausalModel, tier: FolderTier, written: torch.Tensor
+) -> None:
+    import shutil
+
+    shutil.rmtree(tier.catalogue.folder)
+    again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
+    assert cached == 0 and torch.equal(again, written)
+
+
+def test_what_is_too_much_goes(model: CausalModel, tmp_path: Path) -> None:
+    tier = FolderTier(tmp_path, budget=300_000)
+    engine = ActivationEngine(model, tier=tier)
+    for seed in range(30):
+        engine.precompute(prompt_of(seed))
+        tier.flush()
+        assert tier.catalogue.bytes <= 320_000, "a header more, at most"
+    assert len(tier.catalogue) > 1
+    assert {path.stem for path in files(tmp_path)} == set(tier.catalogue.digests())
+    tier.close()
+
+
+def test_a_memory_forgotten_while_it_is_written(model: CausalModel, tmp_path: Path) -> None:
+    tier = FolderTier(tmp_path)
+    engine = ActivationEngine(model, tier=tier)
+    for seed in range(10):
+        prompt = prompt_of(seed)
+        engine.precompute(prompt)
+        engine.drop_cubes([span.source.cube_id for span in prompt.spans])
+    tier.flush()
+    assert files(tmp_path) == [] or all(path.is_dir() for path in files(tmp_path))
+    assert len(Catalogue(tmp_path)) == 0 and len(tier.catalogue) == 0
+    tier.close()
