@@ -96,16 +96,17 @@ class ChatMemOS(BaseChatModel):
         }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        return LangSmithParams(
-            **{
-                **params,
-                "ls_provider": "memos",
-                "ls_model_name": self.local.model.name,
-                "ls_temperature": kwargs.get("temperature", self.temperature),
-                "ls_max_tokens": kwargs.get("max_tokens", self.max_tokens),
-            }
-        )
+        params: dict[str, Any] = {
+            **super()._get_ls_params(stop=stop, **kwargs),
+            "ls_provider": "memos",
+            "ls_model_name": kwargs.get("model", self.local.model.name),
+            "ls_model_type": "chat",
+            "ls_temperature": kwargs.get("temperature", self.temperature),
+            "ls_max_tokens": kwargs.get("max_tokens", self.max_tokens),
+        }
+        if stops := self._stops(stop):
+            params["ls_stop"] = stops
+        return LangSmithParams(**params)  # type: ignore[typeddict-item, no-any-return]
 
     def bind_tools(
         self,

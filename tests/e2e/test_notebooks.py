@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
-PICTURES = {"01_langchain_memory": 3, "04_llama_index_memory": 2}
+PICTURES = {"01_langchain_memory": 3, "02_kv_cache_accelerator": 2, "04_llama_index_memory": 2}
 SAYS = {
     "01_langchain_memory": [
         "<memories>\nRemembered from earlier conversations.",
@@ -21,6 +21,12 @@ SAYS = {
         "system: Be brief.\n\n<memories>",
         "['lives in Utrecht', 'lives in Bergen']",
         "the door code, half a second later: None",
+    ],
+    "02_kv_cache_accelerator": [
+        "same output: yes\n",
+        "pieces with the old words: 0\n",
+        "tokens, those before it, still come from the cache\n",
+        "used most first saves more: True\n",
     ],
     "04_llama_index_memory": [
         "<memories>\nRemembered from earlier conversations.",

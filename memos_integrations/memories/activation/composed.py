@@ -1,0 +1,353 @@
+"""Composed prompts: memories' keys and values computed once each, and joined in any order.
+
+Approximate, and never used unless it is asked for. Each memory is read once behind the *header*,
+the prompt's beginning up to the first memory. In a prompt with any of them, in any order, the kept
+segments are joined: keys are turned to where they stand now (see ``rotary``), and some tokens are
+read again over the joined cache, together with what is no memory (see ``joined``). That brings back
+a part of what the memories would have seen of one another: the first tokens of each (EPIC,
+arXiv:2410.15332), or those whose values deviate most (CacheBlend, arXiv:2405.16444). With all of
+them read again the answer is the exact one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from copy import copy
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from memos_integrations.errors import InvalidInputError
+from memos_integrations.memories.activation.engine import ActivationEngine, Prefilled, Usage
+from memos_integrations.memories.activation.joined import (
+    JoinedLayer,
+    Part,
+    deviations,
+    join,
+    read_again,
+    shortest_window,
+    why_not_again,
+    why_not_joined,
+)
+from memos_integrations.memories.activation.prefix_tree import Lease, root_of
+from memos_integrations.memories.activation.rotary import NotRotaryError, Rotation, rotations
+from memos_integrations.memories.activation.sampling import Sampling
+from memos_integrations.memories.activation.segments import LONGEST, Prompt
+from memos_integrations.memories.activation.tensors import (
+    DamagedPieceError,
+    Piece,
+    fork,
+    fresh_piece,
+)
+
+log = logging.getLogger(__name__)
+
+RECOMPUTE = 0.15
+"""Share of the memories' tokens that is read again, unless another one is given."""
+PROBE = "The old mill stands behind the walnut trees, and Maya walks there."
+"""What a model is tried with."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far composed prompts were from exact ones, at the next token."""
+
+    prompts: int
+    mean_kl: float
+    """Nats, from the exact distribution to the composed one."""
+    max_kl: float
+    agreement: float
+    """Share of prompts for which the likeliest token is the same."""
+
+
+@dataclass
+class ComposerStats:
+    """What happened since the composer was made."""
+
+    composed: int = 0
+    exact: Counter[str] = field(default_factory=Counter)
+    """Requests that ran exactly, by reason."""
+    cached_tokens: int = 0
+    recomputed_tokens: int = 0
+    """Of memories, read again over the joined cache."""
+    deviation: Deviation | None = None
+    """By the latest measurement."""
+
+
+@dataclass
+class _Request:
+    """What is under way."""
+
+    prompt: Prompt
+    usage: Usage
+    leases: ExitStack
+    """Of everything that it reads from the tree."""
+    computed: set[int] = field(default_factory=set)
+    """Tokens that were in no segment."""
+
+    @property
+    def header(self) -> int:
+        """Tokens before the first memory."""
+        return self.prompt.spans[0].start
+
+
+class Composer:
+    """Prefills prompts from memories' segments, with an engine's model, tree, tier and gate.
+
+    Segments stand in the engine's tree under roots of their own: what the engine drops or forbids
+    is gone here, too. ``recompute`` is the share of the memories' tokens that is read again;
+    ``choose`` says which: the ``first`` of each memory, or the ``deviating`` ones. Above a measured
+    mean KL of ``threshold`` nats (see :meth:`measure`) prompts run exactly. ``within_window``:
+    serve models with a sliding window as well, where a prompt fits it whole. Thread-safe.
+    """
+
+    mode = "composed"
+
+    def __init__(
+        self,
+        engine: ActivationEngine,
+        *,
+        recompute: float = RECOMPUTE,
+        choose: Literal["first", "deviating"] = "deviating",
+        threshold: float | None = None,
+        within_window: bool = False,
+    ) -> None:
+        if not 0 <= recompute <= 1:
+            raise InvalidInputError(f"recompute is a share from 0 to 1, not {recompute}")
+        self.engine = engine
+        self.recompute, self.choose, self.threshold = recompute, choose, threshold
+        self._stats, self._counting = ComposerStats(), threading.Lock()
+        self._rotations: list[Rotation] = []
+        self.window: int | None = None
+        """Tokens that a prompt may have, for a model with a sliding window."""
+        self.refused = self._why_never(within_window)
+        """Why this model's prompts are never composed; empty if they are."""
+        if self.refused:
+            log.warning("%s: prompts are not composed: %s", engine.model.name, self.refused)
+
+    # Reading ------------------------------------------------------------------------------
+
+    def prefill(self, prompt: Prompt, usage: Usage | None = None) -> Prefilled:
+        """Read a prompt, its memories from segments; exactly where :meth:`why_exact` says so.
+
+        The tokens before the first of ``prompt.spans`` are the header. Release the lease of what
+        is returned, as with ``engine.prefill``.
+        """
+        usage = usage if usage is not None else Usage()
+        if reason := self.why_exact(prompt):
+            with self._counting:
+                self._stats.exact[reason] += 1
+            return self.engine.prefill(prompt, usage)
+        return self._compose(prompt, usage)
+
+    def generate(
+        self, prompt: Prompt, sampling: Sampling | None = None, usage: Usage | None = None
+    ) -> Iterator[int]:
+        """Tokens of the answer, one by one, as ``engine.generate``."""
+        engine = copy(self.engine)  # the same tree, model and counts
+        engine.prefill = self.prefill  # type: ignore[method-assign]
+        return engine.generate(prompt, sampling, usage)
+
+    def why_exact(self, prompt: Prompt) -> str:
+        """Why a prompt is not composed; empty if it is."""
+        measured = self._stats.deviation
+        if self.threshold is not None and measured and measured.mean_kl > self.threshold:
+            return f"the measured deviation is above {self.threshold:g} nats"
+        return self._why_not(prompt)
+
+    # Measuring ----------------------------------------------------------------------------
+
+    def measure(self, prompts: Iterable[Prompt]) -> Deviation:
+        """Read prompts both ways and compare the distributions of the next token.
+
+        Decides, if there is a threshold, whether prompts are composed from now on. Prompts that
+        cannot be composed are passed over; raises ``InvalidInputError`` if no other is there.
+        """
+        kls: list[float] = []
+        same = 0
+        reason = "there is none"
+        for prompt in prompts:
+            if why := self._why_not(prompt):
+                reason = why
+                continue
+            read = self.engine.prefill(prompt)
+            self.engine.tree.release(read.lease)
+            exact = read.logits.double().log_softmax(-1)
+            composed = self._compose(prompt, Usage()).logits.double().log_softmax(-1)
+            kls.append(max(0.0, float((exact.exp() * (exact - composed)).sum())))
+            same += bool(exact.argmax() == composed.argmax())
+        if not kls:
+            raise InvalidInputError(f"no prompt can be measured: {reason}")
+        found = Deviation(len(kls), sum(kls) / len(kls), max(kls), same / len(kls))
+        with self._counting:
+            self._stats.deviation = found
+        return found
+
+    @property
+    def stats(self) -> ComposerStats:
+        """What happened so far."""
+        with self._counting:
+            now = copy(self._stats)
+            now.exact = Counter(now.exact)
+            return now
+
+    def root(self, salt: str) -> str:
+        """The digest under which composed pieces stand: exact prompts find none of them."""
+        fingerprint = asdict(self.engine.model.fingerprint)
+        return root_of({**fingerprint, "salt": salt, "mode": self.mode})
+
+    # Whether ------------------------------------------------------------------------------
+
+    def _why_never(self, within_window: bool) -> str:
+        engine = self.engine
+        if engine.refused:
+            return engine.refused
+        self.window = shortest_window(engine.model.model.config)
+        if self.window is not None and not within_window:
+            return f"it has a sliding window of {self.window:,} tokens"
+        if reason := why_not_joined(engine):
+            return reason
+        tokens = engine.model.encode(PROBE)[:12]
+        try:
+            with engine._turns.foreground():
+                self._rotations = rotations(engine.model.model, tokens)
+        except NotRotaryError as error:
+            return str(error)
+        return why_not_again(engine, tokens)
+
+    def _why_not(self, prompt: Prompt) -> str:
+        if self.refused:
+            return self.refused
+        if not prompt.spans:
+            return "the prompt has no memories"
+        if self.window is not None and len(prompt.tokens) > self.window:
+            return f"the prompt is longer than the sliding window of {self.window:,} tokens"
+        if len(prompt.tokens) > self.engine.model.context_window:
+            return "the prompt is longer than the model reads"
+        return ""
+
+    # How ----------------------------------------------------------------------------------
+
+    def _compose(self, prompt: Prompt, usage: Usage) -> Prefilled:
+        engine, tokens = self.engine, prompt.tokens
+        layers, computed = self._joined(prompt, usage)
+        no_memory = _no_memory(prompt)
+        chosen = self._chosen(prompt, layers, no_memory)
+        logits = read_again(engine, layers, tokens, sorted(no_memory | chosen))
+        usage.prompt_tokens = len(tokens)
+        usage.cached_tokens = len(tokens) - len(no_memory | chosen | computed)
+        engine._count(usage)
+        with self._counting:
+            self._stats.composed += 1
+            self._stats.cached_tokens += usage.cached_tokens
+            self._stats.recomputed_tokens += len(chosen - no_memory)
+        whole = Piece([(layer.keys, layer.values) for layer in layers])
+        cache = fork(engine.model.model.config, [whole])
+        return Prefilled(cache, logits, Lease(self.root(prompt.salt)), usage)
+
+    def _joined(self, prompt: Prompt, usage: Usage) -> tuple[list[JoinedLayer], set[int]]:
+        """The header and all memories where they stand; and which tokens were in no cache."""
+        while True:
+            try:
+                with ExitStack() as leases:
+                    request = _Request(prompt, usage, leases)
+                    parts = self._parts(request)
+                    layers = join(parts, self._rotations, len(prompt.tokens))
+                    return layers, request.computed
+            except DamagedPieceError as error:
+                for node in self.engine.tree.nodes():
+                    if node.digest == error.digest:
+                        self.engine.tree.discard(node)
+                if self.engine.tier is not None:
+                    self.engine.tier.lost(error)
+
+    def _parts(self, request: _Request) -> list[Part]:
+        """The header and each memory, from the cache, or computed and kept."""
+        header = self._pieces(request, [], _cut(0, request.header))
+        parts = [Part(0, 0, header)] if header else []
+        for span in request.prompt.spans:
+            pieces = self._pieces(request, header, _cut(span.start, span.end))
+            parts.append(Part(span.start, request.header, pieces))
+        return parts
+
+    def _pieces(
+        self, request: _Request, header: Sequence[Piece], cuts: Sequence[tuple[int, int]]
+    ) -> list[Piece]:
+        """The pieces between these tokens, as the model reads them behind the header."""
+        prompt, engine = request.prompt, self.engine
+        places = [*(_cut(0, request.header) if header else ()), *cuts]
+        chain = [prompt.tokens[start:end] for start, end in places]
+        lease = self._lookup(self.root(prompt.salt), chain)
+        request.leases.callback(engine.tree.release, lease)
+        pieces = [node.payload for node in lease.nodes]
+        pieces += header[len(pieces) :]  # where the tree had no room for it
+        cache = None
+        for (start, end), tokens in list(zip(places, chain, strict=True))[len(pieces) :]:
+            cache = cache or fork(engine.model.model.config, pieces)
+            engine._forward(cache, tokens, sum(piece.tokens for piece in pieces), head=False)
+            pieces.append(fresh_piece(cache))
+            request.computed.update(range(start, end))
+            if len(lease.nodes) == len(pieces) - 1:
+                self._keep(request, lease, pieces[-1], start, end)
+        return pieces[len(header) :]
+
+    def _lookup(self, root: str, chain: Sequence[Sequence[int]]) -> Lease[Piece]:
+        """The longest chain that is cached and may be served now, as the engine finds its own."""
+        engine = self.engine
+        while True:
+            lease = engine.tree.match(root, chain, find=engine._from_tier if engine.tier else None)
+            known = lease.nodes[-1].sources if lease.nodes else frozenset()
+            forbidden = set(engine.gate(known)) if known else set()
+            if not forbidden:
+                return lease
+            engine.tree.release(lease)
+            engine._forbid(forbidden)
+
+    def _keep(
+        self, request: _Request, lease: Lease[Piece], piece: Piece, start: int, end: int
+    ) -> None:
+        """Put a piece into the tree behind what is leased, if the gate lets it through."""
+        engine, prompt = self.engine, request.prompt
+        sources = prompt.sources(start, end)
+        if prompt.foreign is not None and end > prompt.foreign:
+            return
+        if sources and engine.gate(sources):
+            return
+        node = engine.tree.add(lease, prompt.tokens[start:end], piece, sources)
+        if node is None:
+            return
+        request.usage.kept_tokens += end - start
+        if engine.tier is not None and sources:
+            engine.tier.save(node)
+
+    def _chosen(
+        self, prompt: Prompt, layers: Sequence[JoinedLayer], no_memory: set[int]
+    ) -> set[int]:
+        """Which tokens of memories to read again; the first memory is exact as it is."""
+        spans = prompt.spans[1:]
+        if self.choose == "first" or self.recompute in (0, 1):
+            firsts = [range(s.start, s.start + self._share(s.end - s.start)) for s in spans]
+            return {at for some in firsts for at in some}
+        tokens = {at for span in spans for at in range(span.start, span.end)}
+        seen = sorted(tokens | {at for at in no_memory if at < max(tokens, default=0)})
+        moved = deviations(self.engine, layers, prompt.tokens, seen)
+        ranked = sorted(tokens, key=lambda at: (-moved[at], at))
+        return set(ranked[: self._share(len(tokens))])
+
+    def _share(self, tokens: int) -> int:
+        return math.ceil(self.recompute * tokens - 1e-9)
+
+
+def _no_memory(prompt: Prompt) -> set[int]:
+    """Tokens behind the header that belong to no memory; and the last one in any case."""
+    inside = {at for span in prompt.spans for at in range(span.start, span.end)}
+    last = len(prompt.tokens) - 1
+    return {*range(prompt.spans[0].start, last)} - inside | {last}
+
+
+def _cut(start: int, end: int) -> list[tuple[int, int]]:
+    return [(at, min(at + LONGEST, end)) for at in range(start, end, LONGEST)]
