@@ -34,6 +34,8 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/recovery.py
 	$(BIN)/python benchmarks/langchain_overhead.py
+	$(BIN)/python benchmarks/llama_index_overhead.py
+	$(BIN)/python benchmarks/first_token.py
 	$(if $(DATA),$(BIN)/python benchmarks/locomo_retrieval.py --data $(DATA))
 
 soak: .venv/installed

@@ -115,8 +115,9 @@ class Layout:
         else:
             return []
         hot = self.order(hot)
-        chains = [[one for i, one in enumerate(hot) if mask >> i & 1] for mask in range(1, 64)]
-        return [chain for chain in chains if len(chain) <= 3 and max(chain) < MEMORIES]
+        masks = range(1, 1 << len(hot))
+        chains = [[one for i, one in enumerate(hot) if mask >> i & 1] for mask in masks]
+        return [chain for chain in chains if len(chain) <= 3]
 
 
 def count(world: World, name: str, each: int, budget: int) -> dict[str, float]:
