@@ -59,5 +59,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
 def save(path: Path, name: str, figures: dict[str, Any]) -> None:
     """Write the figures with their surroundings."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"benchmark": name, **surroundings(), **figures}, indent=1))
+    path.write_text(
+        json.dumps({"benchmark": name, **surroundings(), **figures}, indent=1, default=str)
+    )
     Console().print(f"written to {path}", highlight=False)

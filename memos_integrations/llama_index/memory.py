@@ -145,8 +145,9 @@ class MemOSMemory(BaseMemory):
         shown = newest_within(history, room, tokenizer)
         there = {id(one) for one in shown}
         seen = {one.memory_id for one, said in zip(kept, history, strict=True) if id(said) in there}
-        asked = next((one for one in reversed(shown) if one.role == MessageRole.USER), None)
-        needed = tokens_of(asked, tokenizer) if asked is not None else 0
+        asked = max((i for i, m in enumerate(shown) if m.role == MessageRole.USER), default=0)
+        # What is recalled never displaces the newest turn.
+        needed = sum(tokens_of(one, tokenizer) for one in shown[asked:])
 
         def fits(cubes: Sequence[MemCube]) -> bool:
             return len(tokenizer(block(cubes))) + _TURN <= room - needed
