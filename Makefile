@@ -41,9 +41,10 @@ bench: .venv/installed
 soak: .venv/installed
 	$(BIN)/pytest -m soak --soak -n 2 --timeout 7200
 
-# LangGraph's own store tests, over our store; needs the network.
+# The frameworks' own tests, over our stores and memories; needs the network.
 upstream: .venv/installed
 	$(BIN)/python tests/conformance/upstream_store_tests.py
+	$(BIN)/python tests/conformance/upstream_llama_index.py $(if $(CHECKOUT),--checkout $(CHECKOUT))
 
 clean:
 	rm -rf .venv memcube-demo

@@ -213,12 +213,21 @@ class Recall:
     def _within_budget(
         self, ranked: Sequence[MemCube], room: Callable[[Sequence[MemCube]], bool] | None
     ) -> list[MemCube]:
+        everything = self._chosen(ranked, lambda _: True)
+        if room is None or room(everything):
+            return everything
+        return self._chosen(ranked, room)
+
+    def _chosen(
+        self, ranked: Sequence[MemCube], room: Callable[[Sequence[MemCube]], bool]
+    ) -> list[MemCube]:
+        """The best that fit; what is too long leaves its place to the next."""
         left = self.policy.token_budget - self.policy.count_tokens(block([]))
         chosen: list[MemCube] = []
         for cube in ranked:
             cost = self.policy.count_tokens(line(cube) + "\n")
             fits = len(chosen) < self.policy.limit and cost <= left
-            if fits and (room is None or room([*chosen, cube])):
+            if fits and room([*chosen, cube]):
                 chosen.append(cube)
                 left -= cost
         return chosen

@@ -41,6 +41,10 @@ _TURN = 2
 """Tokens kept free for the answer to a block that has a turn of its own."""
 
 
+_COUNTED = 256
+"""Texts whose number of tokens a memory keeps."""
+
+
 class MemOSMemory(BaseMemory):
     """Recent history within a token limit, and what is recalled from all conversations.
 
@@ -64,6 +68,7 @@ class MemOSMemory(BaseMemory):
     _session: MemorySession = PrivateAttr()
     _recall: Recall = PrivateAttr()
     _tokenizer: Tokenizer = PrivateAttr()
+    _tokens: Callable[[str], int] = PrivateAttr()
     _asked: tuple[str, int] | None = PrivateAttr(default=None)
     _found: list[MemCube] = PrivateAttr(default_factory=list)
     _lock: Any = PrivateAttr(default_factory=threading.RLock)
@@ -114,6 +119,8 @@ class MemOSMemory(BaseMemory):
     def _bind(self, session: MemorySession, policy: RecallPolicy, tokenizer: Tokenizer) -> None:
         Conversation(session, self.conversation_id)  # refuses an id that cannot be kept
         self._session, self._recall, self._tokenizer = session, Recall(policy), tokenizer
+        # A history is counted at every turn; its messages stay the same.
+        self._tokens = functools.lru_cache(_COUNTED)(lambda text: len(tokenizer(text)))
 
     @property
     def session(self) -> MemorySession:
@@ -138,25 +145,25 @@ class MemOSMemory(BaseMemory):
         Without an input, for the newest user message. ``initial_token_count`` is what the caller's
         own messages take of the limit. Messages are copies.
         """
-        tokenizer = functools.cache(self._tokenizer)  # for this one call
+        tokens = self._tokens
         kept = [one for one in self._conversation.messages() if not one.archived]
         history = [from_message(one) for one in kept]
         room = max(1, self.token_limit - int(kwargs.get("initial_token_count") or 0))
-        shown = newest_within(history, room, tokenizer)
+        shown = newest_within(history, room, tokens)
         there = {id(one) for one in shown}
         seen = {one.memory_id for one, said in zip(kept, history, strict=True) if id(said) in there}
         asked = max((i for i, m in enumerate(shown) if m.role == MessageRole.USER), default=0)
         # What is recalled never displaces the newest turn.
-        needed = sum(tokens_of(one, tokenizer) for one in shown[asked:])
+        needed = sum(tokens_of(one, tokens) for one in shown[asked:])
 
         def fits(cubes: Sequence[MemCube]) -> bool:
-            return len(tokenizer(block(cubes))) + _TURN <= room - needed
+            return tokens(block(cubes)) + _TURN <= room - needed
 
         cubes = self._recalled(kept, input, seen, fits)
         if not cubes:
             return shown
-        spent = len(tokenizer(block(cubes)))
-        shown = newest_within(history, max(1, room - spent), tokenizer)
+        spent = tokens(block(cubes))
+        shown = newest_within(history, max(1, room - spent), tokens)
         return self._with_block(shown, cubes, input)
 
     def get_all(self) -> list[ChatMessage]:

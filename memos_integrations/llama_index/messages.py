@@ -65,7 +65,7 @@ def _said(block: Any) -> Any:
     return block.model_copy(update={"text": text}) if text else None
 
 
-def tokens_of(message: ChatMessage, tokenizer: Callable[[str], Sequence[Any]]) -> int:
+def tokens_of(message: ChatMessage, tokens: Callable[[str], int]) -> int:
     """Tokens of a message: its words, its tool calls, and whatever else it carries in words."""
     written = [
         block.text
@@ -75,11 +75,11 @@ def tokens_of(message: ChatMessage, tokenizer: Callable[[str], Sequence[Any]]) -
     ]
     if message.additional_kwargs:
         written.append(str(message.additional_kwargs))
-    return sum(len(tokenizer(text)) for text in written)
+    return sum(tokens(text) for text in written)
 
 
 def newest_within(
-    messages: Sequence[ChatMessage], limit: int, tokenizer: Callable[[str], Sequence[Any]]
+    messages: Sequence[ChatMessage], limit: int, tokens: Callable[[str], int]
 ) -> list[ChatMessage]:
     """The newest messages of at most ``limit`` tokens; when cut, beginning with a user's.
 
@@ -89,12 +89,12 @@ def newest_within(
     first = next((i for i, m in enumerate(messages) if m.role.value != "system"), len(messages))
     pinned, rest = list(messages[:first]), list(messages[first:])
     newest = max((i for i, m in enumerate(rest) if m.role.value == "user"), default=None)
-    left = limit - sum(tokens_of(message, tokenizer) for message in pinned)
+    left = limit - sum(tokens_of(message, tokens) for message in pinned)
     kept: list[tuple[int, ChatMessage]] = []
     if newest is not None:
-        left -= tokens_of(rest[newest], tokenizer)
+        left -= tokens_of(rest[newest], tokens)
     for unit in reversed(_units(rest)):
-        cost = sum(tokens_of(m, tokenizer) for i, m in unit if i != newest)
+        cost = sum(tokens_of(m, tokens) for i, m in unit if i != newest)
         if cost > left:
             break
         left -= cost
