@@ -17,6 +17,7 @@ from memos_integrations.llama_index import MemOSMemory
 from memos_integrations.llama_index.messages import newest_within, tokens_of
 from memos_integrations.testing import WordEmbedder
 
+
 def words(text: str) -> int:
     """A tokenizer's count."""
     return len(text.split())
