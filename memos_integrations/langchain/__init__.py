@@ -3,7 +3,7 @@
 ``MemOSMiddleware`` and ``memory_tools`` for agents, ``MemOSStore`` for graphs, ``MemOSRetriever``
 and ``MemOSEmbeddings`` for retrieval, ``MemOSChatMessageHistory`` and ``MemOSMemory`` for chains;
 ``ChatMemOS`` is a local model that reads memories from their KV cache, ``KVCacheAccelerator`` keeps
-that cache warm.
+that cache warm. ``HostedPrefixCache`` does so for models that run elsewhere.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from memos_integrations.langchain.chat_history import MemOSChatMessageHistory
     from memos_integrations.langchain.chat_model import ChatMemOS
     from memos_integrations.langchain.embeddings import MemOSEmbeddings
+    from memos_integrations.langchain.hosted_prefix import HostedPrefixCache
     from memos_integrations.langchain.memory import MemOSMemory
     from memos_integrations.langchain.middleware import MemOSMiddleware
     from memos_integrations.langchain.retriever import MemOSRetriever
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ChatMemOS": "chat_model",
+    "HostedPrefixCache": "hosted_prefix",
     "KVCacheAccelerator": "accelerator",
     "MemOSChatMessageHistory": "chat_history",
     "MemOSEmbeddings": "embeddings",
@@ -50,6 +52,7 @@ _EXTRAS = {
 
 __all__ = [
     "ChatMemOS",
+    "HostedPrefixCache",
     "KVCacheAccelerator",
     "MemOSChatMessageHistory",
     "MemOSEmbeddings",

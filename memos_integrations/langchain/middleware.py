@@ -49,6 +49,9 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
       human message: the system prompt and the older history stay as they were, and keep a
       provider's prompt cache. ``"stable_prefix"`` puts it at the end of the system message: the
       prefix of system prompt and memories repeats as long as the same memories are recalled.
+    - ``cache_control``: set at the end of that prefix, for providers that cache what is marked:
+      ``{"type": "ephemeral"}`` for Anthropic. Others cache prefixes unasked. Use it with
+      ``order="use"``; :class:`HostedPrefixCache` reports what it saves.
     - ``limit``, ``token_budget``, ``count_tokens``: how much is recalled. Recorded
       questions never are. ``filters`` as in :meth:`MemorySession.search`.
     - ``recall_timeout`` in seconds, ``on_error``: with ``"ignore"`` the agent goes on without
@@ -71,6 +74,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         namespace: NamespaceOf | None = None,
         layout: Literal["after_history", "stable_prefix"] = "after_history",
         order: Literal["age", "use"] = "age",
+        cache_control: Mapping[str, Any] | None = None,
         limit: int = 8,
         token_budget: int = 1_000,
         count_tokens: Callable[[str], int] = about_tokens,
@@ -84,7 +88,12 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
             raise InvalidInputError(f"layout {layout!r}: use 'after_history' or 'stable_prefix'")
         if record not in ("turn", "user", "nothing"):
             raise InvalidInputError(f"record {record!r}: use 'turn', 'user' or 'nothing'")
+        if cache_control is not None and layout != "stable_prefix":
+            raise InvalidInputError(
+                'cache_control marks the end of a stable prefix: use layout="stable_prefix"'
+            )
         self.tools = []
+        self._mark = dict(cache_control) if cache_control is not None else None
         self._scope, self._layout, self._record = Scope(memory, namespace), layout, record
         self._recall = Recall(
             RecallPolicy(
@@ -154,7 +163,8 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
             return request
         self._report(session, cubes, request.runtime, str(recalled.get("message")))
         if self._layout == "stable_prefix":
-            return request.override(system_message=_appended(request.system_message, block(cubes)))
+            prefix = _appended(request.system_message, block(cubes), self._mark)
+            return request.override(system_message=prefix)
         return request.override(messages=_inserted(request.messages, block(cubes)))
 
     def _report(
@@ -218,10 +228,14 @@ def _id(message: AnyMessage, position: int) -> str:
     return message.id or str(position)
 
 
-def _appended(system: SystemMessage | None, text: str) -> SystemMessage:
-    if system is None:
-        return SystemMessage(content=text)
+def _appended(
+    system: SystemMessage | None, text: str, mark: Mapping[str, Any] | None
+) -> SystemMessage:
+    system = system if system is not None else SystemMessage(content="")
     content = _joined(system.content, text, first=False)
+    if mark is not None:
+        pieces = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        content = [*pieces[:-1], {**pieces[-1], "cache_control": dict(mark)}]
     return system.model_copy(update={"content": content})
 
 

@@ -22,6 +22,7 @@ from memos_integrations.llama_index.accelerator import KVCacheAccelerator, KVCac
 from memos_integrations.llama_index.async_chat_store import MemOSAsyncChatStore
 from memos_integrations.llama_index.chat_store import MemOSChatStore
 from memos_integrations.llama_index.embedding import MemOSEmbedding
+from memos_integrations.llama_index.function_llm import MemOSFunctionLLM
 from memos_integrations.llama_index.llm import MemOSLLM
 from memos_integrations.llama_index.memory import MemOSMemory
 from memos_integrations.llama_index.memory_block import MemOSMemoryBlock
@@ -34,6 +35,7 @@ __all__ = [
     "MemOSAsyncChatStore",
     "MemOSChatStore",
     "MemOSEmbedding",
+    "MemOSFunctionLLM",
     "MemOSLLM",
     "MemOSMemory",
     "MemOSMemoryBlock",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -23,7 +23,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.custom import CustomLLM
 
-from memos_integrations.local_chat import Answer, LocalChat
+from memos_integrations.local_chat import Answer, LocalChat, ToolCall, parse_tool_calls
 from memos_integrations.memos import MemOS
 from memos_integrations.session import MemorySession, offload
 
@@ -86,21 +86,21 @@ class MemOSLLM(CustomLLM):
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The answer to a chat."""
-        return self._chat_response(self._answer(self._chat.prompt(plain(messages)), kwargs))
+        return self._chat_response(self._answer(self._read(messages, kwargs), kwargs))
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The answer to a chat, as it comes."""
-        prompt = self._chat.prompt(plain(messages))
+        prompt = self._read(messages, kwargs)
         return (
-            ChatResponse(message=_said(whole), delta=delta, raw=raw)
-            for whole, delta, raw in self._words(prompt, kwargs)
+            ChatResponse(message=message, delta=delta, raw=raw)
+            for message, delta, raw in self._messages(prompt, kwargs)
         )
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """:meth:`chat` in a worker thread."""
-        prompt = await offload(self._chat.prompt, plain(messages))
+        prompt = await offload(self._read, messages, kwargs)
         return self._chat_response(await offload(self._answer, prompt, kwargs))
 
     @llm_chat_callback()
@@ -108,11 +108,11 @@ class MemOSLLM(CustomLLM):
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """:meth:`stream_chat` in a worker thread."""
-        prompt = await offload(self._chat.prompt, plain(messages))
+        prompt = await offload(self._read, messages, kwargs)
 
         async def responses() -> ChatResponseAsyncGen:
-            async for whole, delta, raw in _apart(self._words(prompt, kwargs)):
-                yield ChatResponse(message=_said(whole), delta=delta, raw=raw)
+            async for message, delta, raw in _apart(self._messages(prompt, kwargs)):
+                yield ChatResponse(message=message, delta=delta, raw=raw)
 
         return responses()
 
@@ -159,6 +159,20 @@ class MemOSLLM(CustomLLM):
 
     # Within -------------------------------------------------------------------------------
 
+    def _read(self, messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> Any:
+        return self._chat.prompt(plain(messages), options.get("tools"))
+
+    def _messages(
+        self, prompt: Any, options: Mapping[str, Any]
+    ) -> Iterator[tuple[ChatMessage, str, dict[str, Any]]]:
+        """The answer so far as a message, what is new of it, and the usage so far."""
+        for whole, delta, raw in self._words(prompt, options):
+            if not options.get("tools"):
+                yield _said(whole), delta, raw
+        if options.get("tools"):  # a call is only known when it is whole
+            text, calls = parse_tool_calls(whole)
+            yield _said(text, calls), text, raw
+
     def _answer(self, prompt: Any, options: Mapping[str, Any]) -> Answer:
         return self._chat.answer(prompt, self._sampling(options), stop=self._stops(options))
 
@@ -192,12 +206,7 @@ class MemOSLLM(CustomLLM):
         )
 
     def _chat_response(self, answer: Answer) -> ChatResponse:
-        message = _said(answer.text)
-        message.blocks += [
-            ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
-            for call in answer.tool_calls
-        ]
-        return ChatResponse(message=message, raw=_raw(answer.usage))
+        return ChatResponse(message=_said(answer.text, answer.tool_calls), raw=_raw(answer.usage))
 
 
 def plain(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
@@ -223,8 +232,12 @@ def _plain(message: ChatMessage) -> dict[str, Any]:
     return one
 
 
-def _said(text: str) -> ChatMessage:
-    return ChatMessage(role=MessageRole.ASSISTANT, blocks=[TextBlock(text=text)])
+def _said(text: str, calls: Sequence[ToolCall] = ()) -> ChatMessage:
+    blocks = [
+        ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
+        for call in calls
+    ]
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=[TextBlock(text=text), *blocks])
 
 
 def _raw(usage: Any) -> dict[str, Any]:
@@ -239,10 +252,10 @@ def _raw(usage: Any) -> dict[str, Any]:
     }
 
 
-_Words = tuple[str, str, dict[str, Any]]
+_T = TypeVar("_T")
 
 
-async def _apart(words: Iterator[_Words]) -> AsyncGenerator[_Words, None]:
+async def _apart(words: Iterator[_T]) -> AsyncGenerator[_T, None]:
     """Drawn in worker threads; closed when the reader goes away."""
     end = object()
     try:

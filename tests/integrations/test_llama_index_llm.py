@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_index.core.agent.workflow import FunctionAgent, ReActAgent
+from llama_index.core.agent.workflow import FunctionAgent, ReActAgent, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage, LLMMetadata, MessageRole, ToolCallBlock
 from llama_index.core.chat_engine import ContextChatEngine, SimpleChatEngine
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
+from llama_index.core.tools import FunctionTool
 
 from memos_integrations import MemOS
 from memos_integrations.errors import InvalidInputError
-from memos_integrations.llama_index import MemOSLLM, MemOSMemory, MemOSRetriever
+from memos_integrations.llama_index import (
+    MemOSFunctionLLM,
+    MemOSLLM,
+    MemOSMemory,
+    MemOSRetriever,
+)
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.testing import WordEmbedder
-from tests.integrations.test_langchain_chat_model import CALL, LONG, tiny
+from tests.integrations.test_langchain_chat_model import CALL, LONG, WITH_TOOLS, tiny
 
 
 @pytest.fixture
@@ -169,3 +176,53 @@ def test_nothing_opens_a_socket(llm: MemOSLLM, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     assert llm.chat([user("Hello")]).message.content
+
+
+def thing(thing: str) -> str:
+    """Where a thing is."""
+    return f"{thing} is here"
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+@pytest.mark.filterwarnings("ignore:is_running called from within a step")
+async def test_a_function_agent_calls_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random model calls nothing, so what it writes is scripted; all else is real."""
+    chat = LocalChat(None, tiny(WITH_TOOLS))
+    prompts: list[str] = []
+
+    def scripted(prompt: Any, *_: Any, usage: Any = None, **__: Any) -> Iterator[str]:
+        prompts.append(chat.model.decode(prompt.tokens))
+        answer = ["It is here.", CALL.replace("look", "thing")][len(prompts) == 1]
+        yield from (answer[i : i + 5] for i in range(0, len(answer), 5))
+
+    monkeypatch.setattr(chat, "stream", scripted)
+    with MemOS.open(tmp_path, embedder=WordEmbedder()) as memory:
+        history = MemOSMemory.from_defaults(memory.session("ann"))
+        agent = FunctionAgent(llm=MemOSFunctionLLM(chat=chat), tools=[thing])
+        run = agent.run("Where is the tea?", memory=history)
+        called = [event async for event in run.stream_events() if isinstance(event, ToolCallResult)]
+        assert str(await run) == "It is here."
+        assert [str(event.tool_output) for event in called] == ["tea is here"]
+        roles = [one.role.value for one in history.get_all()]
+        assert roles == ["user", "assistant", "tool", "assistant"]
+    assert prompts[0].startswith("Tools: thing") and "tea is here" in prompts[1]
+
+
+def test_calls_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = MemOSFunctionLLM(chat=LocalChat(None, tiny(WITH_TOOLS)), max_tokens=4)
+    assert llm.metadata.is_function_calling_model and llm.class_name() == "MemOSFunctionLLM"
+    tool = FunctionTool.from_defaults(thing)
+    said = llm.chat_with_tools([tool], user_msg="Where?")  # a random model calls nothing
+    assert llm.get_tool_calls_from_response(said, error_on_no_tool_call=False) == []
+    with pytest.raises(ValueError, match="calls no tool"):
+        llm.get_tool_calls_from_response(said)
+    monkeypatch.setattr(llm.local, "stream", lambda *_, **__: iter([f"Both.{CALL}{CALL}"]))
+    one = llm.chat_with_tools([tool], user_msg="Where?")
+    two = llm.chat_with_tools([tool], user_msg="Where?", allow_parallel_tool_calls=True)
+    chosen = [llm.get_tool_calls_from_response(answer) for answer in (one, two)]
+    assert [len(calls) for calls in chosen] == [1, 2]
+    assert chosen[0][0].tool_kwargs == {"thing": "tea"} and one.message.content == "Both."
+    with pytest.raises(InvalidInputError, match="knows no tools"):
+        MemOSFunctionLLM(chat=LocalChat(None, tiny()))
