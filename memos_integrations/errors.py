@@ -8,6 +8,9 @@
     │   └── IdempotencyConflictError          the same idempotency key with other content
     ├── CubeNotFoundError (KeyError)          no such memory in this namespace
     ├── FrozenCubeError                       a frozen memory takes no updates
+    ├── IllegalTransitionError (ValueError)   its state does not allow that
+    ├── ReadOnlyMomentError (TypeError)       a session of the past cannot be written to
+    ├── MomentNotFoundError (KeyError)        no snapshot of this name
     ├── VersionConflictError                  the memory moved on since the version you expected
     ├── EmbeddingError                        the embedder raised, or gave no proper vectors
     │   ├── EmbeddingDimensionError (ValueError)
@@ -65,6 +68,26 @@ class CubeNotFoundError(MemOSError, KeyError):
 
 class FrozenCubeError(MemOSError):
     """The memory is frozen: it can be read, not changed."""
+
+
+class IllegalTransitionError(MemOSError, ValueError):
+    """A memory's state does not allow what was asked; the message names what it allows."""
+
+    def __init__(self, cube_id: str, verb: str, state: str, legal: list[str]) -> None:
+        instead = f"it may {', '.join(legal)}" if legal else "nothing leads out of that"
+        super().__init__(f"memory {cube_id} is {state}: it cannot {verb}, {instead}")
+        self.cube_id, self.verb, self.state, self.legal = cube_id, verb, state, legal
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.cube_id, self.verb, self.state, self.legal)
+
+
+class ReadOnlyMomentError(MemOSError, TypeError):
+    """A session of a past moment was asked to write; use the session of today."""
+
+
+class MomentNotFoundError(MemOSError, KeyError):
+    """No snapshot of this name in this namespace."""
 
 
 class VersionConflictError(MemOSError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, ParamSpec, TypeGuard, TypeVar
+from typing import Any, Final, Literal, NoReturn, ParamSpec, TypeGuard, TypeVar
 
 import networkx as nx
 
@@ -19,14 +21,21 @@ from memos_integrations.cube import (
     check_namespace,
     check_text,
 )
-from memos_integrations.errors import CubeNotFoundError, InvalidInputError
+from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
+from memos_integrations.infrastructure.moments import Moment
+from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.ledger import Ledger
-from memos_integrations.operation.operator import MemOperator, Progress
+from memos_integrations.operation.lifecycle import MemLifecycle
+from memos_integrations.operation.operator import Choose, MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
+from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
+from memos_integrations.session_life import LifeVerbs
+from memos_integrations.session_past import PastVerbs, read_when
 from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
@@ -46,7 +55,7 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-class MemorySession:
+class MemorySession(LifeVerbs, PastVerbs):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
     Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
@@ -72,6 +81,8 @@ class MemorySession:
         self.namespace = namespace
         """Where: a tuple of strings, root first."""
         self._vault, self._operator, self._reader, self._clock = vault, operator, reader, clock
+        self._lifecycle = MemLifecycle(vault, clock=clock, activity=operator.activity)
+        self._times = TimeMachine(vault, operator, clock=clock)
 
     def __repr__(self) -> str:
         return f"MemorySession({self.principal.id!r}, namespace={self.namespace!r})"
@@ -188,7 +199,7 @@ class MemorySession:
         """
         cube_id = check_id(id)
         _check_version(version, "version")
-        with self._vault.snapshot(self.namespace) as view:
+        with self._view() as view:
             head = view.head(cube_id)
             if head is None:
                 raise self._missing(cube_id)
@@ -240,11 +251,30 @@ class MemorySession:
             min_score=min_score,
             policy=policy,
             vector=vector,
+            choose=self._moment_of_search(),
         )
+
+    def _view(self) -> AbstractContextManager[Snapshot]:
+        """What is read."""
+        return self._vault.snapshot(self.namespace)
+
+    def _moment_of_search(self) -> Choose | None:
+        """The moment that searches are of; ``None``: now."""
+        return None
 
     def embed(self, question: str) -> Vectors:
         """A question as the store's embedder sees it: a unit vector, float32 ``(dimension,)``."""
         return self._operator.question(check_text(question, what="question"))
+
+    def as_of(self, when: When) -> PastSession:
+        """A read-only session of this namespace as it was at a time, or at a named snapshot.
+
+        Everything reads as it did then: ``search``, ``get``, ``list``, ``count``, ``history``. A
+        fact that was updated since shows its old text, and is found by it. Uses are not counted.
+        Raises :class:`MomentNotFoundError` for an unknown name.
+        """
+        moment = self._times.resolve(self.namespace, read_when(when))
+        return PastSession.of(self, moment)
 
     def get_many(self, ids: Iterable[str]) -> builtins.list[MemCube]:
         """The memories of these ids as they stand now, in the order asked for.
@@ -253,7 +283,7 @@ class MemorySession:
         holds. So what a search found a while ago can be read again before it is used.
         """
         wanted = [check_id(one) for one in _strings(ids, "ids")]
-        with self._vault.snapshot(self.namespace) as view:
+        with self._view() as view:
             found = {cube.id: cube for cube in view.searchable(wanted)}
         return [found[one] for one in wanted if one in found]
 
@@ -276,7 +306,7 @@ class MemorySession:
         Raises :class:`CubeNotFoundError`.
         """
         cube_id = check_id(id)
-        with self._vault.snapshot(self.namespace) as view:
+        with self._view() as view:
             head = view.head(cube_id, deleted=True)
             if head is None:
                 raise self._missing(cube_id)
@@ -285,7 +315,7 @@ class MemorySession:
     def history(self, id: str) -> builtins.list[MemCube]:
         """Every version of a memory, oldest first; also of a deleted one."""
         cube_id = check_id(id)
-        with self._vault.snapshot(self.namespace) as view:
+        with self._view() as view:
             head = view.head(cube_id, deleted=True)
             if head is None:
                 raise self._missing(cube_id)
@@ -309,7 +339,7 @@ class MemorySession:
             raise InvalidInputError(f"direction {direction!r}: use 'sources', 'derived' or 'both'")
         if depth is not None and (not _is_int(depth) or depth < 0):
             raise InvalidInputError(f"depth {depth!r}: give a number of steps, or None for all")
-        with self._vault.snapshot(self.namespace) as view:
+        with self._view() as view:
             head = view.head(cube_id, deleted=True)
             if head is None:
                 raise self._missing(cube_id)
@@ -318,7 +348,7 @@ class MemorySession:
     def count(self, filters: Mapping[str, Any] | None = None) -> int:
         """How many memories there are (with ``filters`` as in :meth:`search`)."""
         clauses = self._vault.clauses(filters)
-        with self._vault.snapshot(self.namespace) as view:
+        with self._view() as view:
             return view.count(clauses)
 
     def list(
@@ -335,7 +365,7 @@ class MemorySession:
         check_limit(limit)
         start = check_id(after) if after is not None else None
         clauses = self._vault.clauses(filters)
-        with self._vault.snapshot(self.namespace) as view:
+        with self._view() as view:
             return view.page(clauses, limit, start)
 
     @property
@@ -374,9 +404,6 @@ class MemorySession:
     def shelves(self) -> builtins.list[str]:
         """The names of this namespace's shelves that hold something, sorted."""
         return self._operator.shelves(self.namespace)
-
-    def _missing(self, cube_id: str) -> CubeNotFoundError:
-        return CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(self.namespace)}")
 
     # The same, for asyncio ----------------------------------------------------------------
 
@@ -431,6 +458,111 @@ class MemorySession:
     async def alist(self, **options: Any) -> builtins.list[MemCube]:
         """:meth:`list` in a worker thread."""
         return await offload(self.list, **options)
+
+    async def aappend(self, id: str, text: str, **options: Any) -> MemCube:
+        """:meth:`append` in a worker thread."""
+        return await offload(self.append, id, text, **options)
+
+    async def amerge(self, memories: Iterable[str | MemCube], text: str | None = None) -> MemCube:
+        """:meth:`merge` in a worker thread."""
+        return await offload(self.merge, memories, text)
+
+    async def aarchive(self, id: str, **options: Any) -> MemCube:
+        """:meth:`archive` in a worker thread."""
+        return await offload(self.archive, id, **options)
+
+    async def arestore(self, id: str, **options: Any) -> MemCube:
+        """:meth:`restore` in a worker thread."""
+        return await offload(self.restore, id, **options)
+
+    async def afreeze(self, id: str) -> MemCube:
+        """:meth:`freeze` in a worker thread."""
+        return await offload(self.freeze, id)
+
+    async def aunfreeze(self, id: str) -> MemCube:
+        """:meth:`unfreeze` in a worker thread."""
+        return await offload(self.unfreeze, id)
+
+    async def alife(self, id: str) -> builtins.list[Passage]:
+        """:meth:`life` in a worker thread."""
+        return await offload(self.life, id)
+
+    async def atidy(self, **options: Any) -> dict[str, builtins.list[str]]:
+        """:meth:`tidy` in a worker thread."""
+        return await offload(self.tidy, **options)
+
+    async def aas_of(self, when: When) -> PastSession:
+        """:meth:`as_of` in a worker thread."""
+        return await offload(self.as_of, when)
+
+    async def asnapshot(self, name: str) -> Moment:
+        """:meth:`snapshot` in a worker thread."""
+        return await offload(self.snapshot, name)
+
+    async def asnapshots(self) -> builtins.list[Moment]:
+        """:meth:`snapshots` in a worker thread."""
+        return await offload(self.snapshots)
+
+    async def aforget_snapshot(self, name: str) -> None:
+        """:meth:`forget_snapshot` in a worker thread."""
+        await offload(self.forget_snapshot, name)
+
+    async def adiff(self, before: When, after: When | None = None) -> builtins.list[Change]:
+        """:meth:`diff` in a worker thread."""
+        return await offload(self.diff, before, after)
+
+    async def arollback(self, when: When, **options: Any) -> builtins.list[Change]:
+        """:meth:`rollback` in a worker thread."""
+        return await offload(self.rollback, when, **options)
+
+
+class PastSession(MemorySession):
+    """A namespace as it was at a moment. Reads as a :class:`MemorySession`, and writes nothing.
+
+    Made by :meth:`MemorySession.as_of`. Whoever tries to write with it gets a
+    :class:`ReadOnlyMomentError`.
+    """
+
+    moment: Moment
+    """Which one."""
+
+    @classmethod
+    def of(cls, session: MemorySession, moment: Moment) -> PastSession:
+        """That of a session of today."""
+        made = cls(
+            session.principal,
+            session.namespace,
+            vault=session._vault,
+            operator=session._operator,
+            reader=session._reader,
+            clock=session._clock,
+            ledger=session._ledger,
+            owner=session._owner,
+        )
+        made.moment = moment
+        return made
+
+    def __repr__(self) -> str:
+        return f"PastSession({self.principal.id!r}, {self.namespace!r}, {self.moment.at:%Y-%m-%d})"
+
+    def _view(self) -> AbstractContextManager[Snapshot]:
+        return self._times.view(self.namespace, self.moment)
+
+    def _moment_of_search(self) -> Choose | None:
+        return partial(self._times.moment, self.moment)
+
+    def below(self, *parts: str) -> MemorySession:
+        """The same moment of a namespace below this one."""
+        return PastSession.of(super().below(*parts), self.moment)
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise ReadOnlyMomentError(
+            f"this session shows {self.moment.at.isoformat()}: write with the session of today"
+        )
+
+    add = update = append = delete = merge = _refuse
+    archive = restore = freeze = unfreeze = tidy = _refuse
+    record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

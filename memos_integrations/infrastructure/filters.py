@@ -64,6 +64,7 @@ _COLUMNS: dict[str, tuple[sa.ColumnElement[Any], str]] = {
     **{name: (versions.c[name], "time") for name in _TIMES},
     **{name: (versions.c[name], "text") for name in _WORDS},
     "expires_at": (cubes.c.expires_at, "time"),  # a use may have prolonged it
+    "state": (cubes.c.state, "text"),
     "id": (cubes.c.id, "text"),
     "version": (versions.c.version, "number"),
     "priority": (versions.c.priority, "number"),
@@ -74,7 +75,7 @@ _COLUMNS: dict[str, tuple[sa.ColumnElement[Any], str]] = {
     "last_used_at": (_counter(usage.c.last_used_at, None), "time"),
 }
 FIELDS = (*_COLUMNS, *_LISTS)
-COUNTERS = frozenset({"uses", "heat", "last_used_at"})
+COUNTERS = frozenset({"uses", "heat", "last_used_at", "state"})
 """Fields that are counted in memory first."""
 
 

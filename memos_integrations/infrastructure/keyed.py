@@ -171,6 +171,7 @@ class KeyedView:
                 keys.c.ttl,
                 versions.c.body,
                 cubes.c.expires_at,
+                cubes.c.state,
                 _FIRST.c.created_at,
             )
             .select_from(_KEYED.join(_FIRST, first))
@@ -183,12 +184,12 @@ class KeyedView:
             KeyedMemory(
                 namespace=tuple(json.loads(path)),
                 key=key,
-                cube=lookups.read_cube(body, expires_at),
+                cube=lookups.read_cube(body, expires_at, state),
                 created_at=from_micros(created_at),
                 ttl=None if ttl is None else timedelta(microseconds=ttl),
                 pk=pk,
             )
-            for pk, path, key, ttl, body, expires_at, created_at in self._tx.execute(query)
+            for pk, path, key, ttl, body, expires_at, state, created_at in self._tx.execute(query)
         ]
 
 

@@ -13,11 +13,6 @@ import sqlalchemy as sa
 
 from memos_integrations.infrastructure.driver import hot
 
-CREATE = (
-    "CREATE VIRTUAL TABLE lexicon USING "
-    "fts5(namespace, words, tokenize='porter unicode61 remove_diacritics 2')"
-)
-
 MAX_TERMS = 64
 """A question longer than this is searched by its first distinct words."""
 
@@ -38,6 +33,7 @@ _MATCH = (
     "SELECT rowid, -bm25(lexicon, 0.0, 1.0) FROM lexicon WHERE lexicon MATCH ? "
     "ORDER BY bm25(lexicon, 0.0, 1.0) LIMIT ?"
 )
+_MATCH_PAST = _MATCH.replace("lexicon", "past_lexicon")
 
 
 def insert(tx: sa.Connection, namespace_pk: int, rows: Iterable[tuple[int, str]]) -> None:
@@ -105,3 +101,11 @@ def search(
         .limit(limit)
     )
     return [(int(pk), float(score)) for pk, score in rows]
+
+
+def search_past(
+    tx: sa.Connection, namespace_pk: int, text: str, limit: int
+) -> list[tuple[int, float]]:
+    """The best ``(past.pk, BM25)`` of all former forms."""
+    query = match_expression(namespace_pk, text)
+    return [] if query is None else hot(tx, _MATCH_PAST, query, limit)

@@ -104,7 +104,7 @@ _VECTORS = (
     "CROSS JOIN embeddings ON embeddings.cube_pk = found.value WHERE embeddings.namespace_pk = ?"
 )
 _LOAD = (
-    "SELECT cubes.pk, versions.body, cubes.expires_at FROM json_each(?) AS found "
+    "SELECT cubes.pk, versions.body, cubes.expires_at, cubes.state FROM json_each(?) AS found "
     "CROSS JOIN cubes ON cubes.pk = found.value CROSS JOIN versions ON versions.pk = cubes.head_pk"
 )
 
@@ -161,23 +161,22 @@ def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> di
     return dict(hot(tx, _VECTORS, json.dumps(list(cube_pks)), namespace_pk))
 
 
-def read_cube(body: str, expires_at: int | None) -> MemCube:
-    """A current version as it stands: a use may have prolonged its life since it was written."""
+def read_cube(body: str, expires_at: int | None, state: str) -> MemCube:
+    """A version as it stands: its state and the end of its life may have changed since."""
     cube = MemCube.model_validate_json(body)
     rules = cube.header.governance
     moment = None if expires_at is None else from_micros(expires_at)
-    if rules.expires_at == moment:
-        return cube
-    header = cube.header.model_copy(
-        update={"governance": rules.model_copy(update={"expires_at": moment})}
-    )
-    return cube.model_copy(update={"header": header})
+    changes: dict[str, object] = {} if cube.state == state else {"state": State(state)}
+    if rules.expires_at != moment:
+        governance = rules.model_copy(update={"expires_at": moment})
+        changes["header"] = cube.header.model_copy(update={"governance": governance})
+    return cube.model_copy(update=changes) if changes else cube
 
 
 def load(tx: sa.Connection, cube_pks: Sequence[int]) -> dict[int, MemCube]:
     """Current versions by key."""
     rows = hot(tx, _LOAD, json.dumps(list(cube_pks)))
-    return {pk: read_cube(body, expires_at) for pk, body, expires_at in rows}
+    return {pk: read_cube(body, expires_at, state) for pk, body, expires_at, state in rows}
 
 
 def head(
@@ -188,11 +187,13 @@ def head(
     if not deleted:
         clauses.append(cubes.c.deleted_by.is_(None))
     row = tx.execute(
-        sa.select(cubes.c.pk, cubes.c.head_pk, versions.c.body, cubes.c.expires_at)
+        sa.select(cubes.c.pk, cubes.c.head_pk, versions.c.body, cubes.c.expires_at, cubes.c.state)
         .select_from(HEADS)
         .where(*clauses)
     ).first()
-    return Head(row.pk, row.head_pk, read_cube(row.body, row.expires_at)) if row else None
+    if row is None:
+        return None
+    return Head(row.pk, row.head_pk, read_cube(row.body, row.expires_at, row.state))
 
 
 def chain(tx: sa.Connection, cube_pk: int) -> list[MemCube]:
@@ -207,12 +208,12 @@ def page(
     tx: sa.Connection, where: Sequence[Clause], limit: int, after: str | None
 ) -> list[tuple[int, MemCube]]:
     """Up to ``limit`` cubes in the order of their ids (oldest first), after the id ``after``."""
-    columns = cubes.c.pk, versions.c.body, cubes.c.expires_at
+    columns = cubes.c.pk, versions.c.body, cubes.c.expires_at, cubes.c.state
     query = sa.select(*columns).select_from(HEADS).where(*where)
     if after is not None:
         query = query.where(cubes.c.id > after)
     rows = tx.execute(query.order_by(cubes.c.id).limit(limit))
-    return [(pk, read_cube(body, expires_at)) for pk, body, expires_at in rows]
+    return [(pk, read_cube(body, expires_at, state)) for pk, body, expires_at, state in rows]
 
 
 def count(tx: sa.Connection, where: Sequence[Clause]) -> int:

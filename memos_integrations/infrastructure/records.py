@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace
-from memos_integrations.infrastructure import crashpoints, lexical
+from memos_integrations.infrastructure import crashpoints, lexical, past_forms
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow, find_namespace
 from memos_integrations.infrastructure.schema import (
@@ -145,7 +145,7 @@ def insert_revision(
     """Write the next version of a cube; ``vector`` is ``None`` if it is searched as before."""
     insert_version(tx, activity_pk, before, after)
     if vector is not None:
-        remove_searchable(tx, before.cube_pk)
+        remove_searchable(tx, before.cube_pk, activity_pk)
         set_searchable(tx, namespace, [(before.cube_pk, after)], vector.reshape(1, -1))
         changed(tx, namespace, [before.cube_pk], live=0, churn=1)
 
@@ -165,16 +165,34 @@ def insert_version(tx: sa.Connection, activity_pk: int, before: Head, after: Mem
         .where(cubes.c.pk == before.cube_pk)
         .values(
             head_pk=version_pk,
-            state=after.state.value,
             expires_at=_micros(after.header.governance.expires_at),
         )
     )
 
 
+def derive(tx: sa.Connection, cube_id: str, source_pks: Sequence[int]) -> None:
+    """Write down which versions a new cube comes from."""
+    subject = sa.select(cubes.c.head_pk).where(cubes.c.id == cube_id)
+    version_pk = tx.execute(subject).scalar_one()
+    tx.execute(
+        sa.insert(edges),
+        [
+            {"subject_pk": version_pk, "object_pk": pk, "relation": "wasDerivedFrom"}
+            for pk in source_pks
+        ],
+    )
+
+
+def prolong(tx: sa.Connection, cube_pks: Sequence[int], until: datetime | None) -> None:
+    """Give cubes another end of their lives."""
+    which = cubes.c.pk.in_(list(cube_pks))
+    tx.execute(sa.update(cubes).where(which).values(expires_at=_micros(until)))
+
+
 def mark_deleted(tx: sa.Connection, namespace: NamespaceRow, activity_pk: int, head: Head) -> None:
     """Take a cube out of every read but its history."""
     tx.execute(sa.update(cubes).where(cubes.c.pk == head.cube_pk).values(deleted_by=activity_pk))
-    remove_searchable(tx, head.cube_pk)
+    remove_searchable(tx, head.cube_pk, activity_pk)
     changed(tx, namespace, [head.cube_pk], live=-1, churn=1)
 
 
@@ -278,8 +296,9 @@ def set_parts(tx: sa.Connection, namespace: NamespaceRow, cube_pk: int, parts: P
         tx.execute(sa.insert(facets), rows)
 
 
-def remove_searchable(tx: sa.Connection, cube_pk: int) -> None:
-    """Let no search find a cube any more."""
+def remove_searchable(tx: sa.Connection, cube_pk: int, activity_pk: int) -> None:
+    """Let no search find a cube any more, but those of the time before this activity."""
+    past_forms.keep(tx, cube_pk, activity_pk)
     tx.execute(sa.delete(facets).where(facets.c.cube_pk == cube_pk))
     tx.execute(sa.delete(embeddings).where(embeddings.c.cube_pk == cube_pk))
     lexical.delete(tx, [cube_pk])

@@ -18,6 +18,7 @@ from memos_integrations.infrastructure.schema import (
     cubes,
     embeddings,
     facets,
+    past,
     settings,
     staged_embeddings,
     versions,
@@ -140,6 +141,8 @@ def _exchange(tx: sa.Connection, name: str) -> None:
         )
         tx.execute(sa.update(table).values(vector=fresh))
     tx.execute(sa.delete(staged_embeddings))
+    # Vectors of another embedder: the past is found by its words from now on.
+    tx.execute(sa.update(past).values(vector=None))
     tx.execute(sa.delete(settings).where(settings.c.key == "embedder"))
     tx.execute(sa.insert(settings).values(key="embedder", value=name))
     # A folder that does not exist yet: whoever opens the store next builds the index there.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 APPLICATION_ID = 0x4D43_7562
 """``MCub``: written into the SQLite header, so that a folder can be told to be ours."""
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The newest migration; a test keeps it equal to alembic's head."""
 
 metadata = sa.MetaData()
@@ -47,6 +47,7 @@ activities = sa.Table(
     sa.Column("idempotency_key", sa.Text),
     sa.Column("digest", sa.Text),  # of the content that came with the idempotency key
     sa.UniqueConstraint("namespace_pk", "idempotency_key"),
+    sa.Index("activities_by_time", "at"),
 )
 
 cubes = sa.Table(
@@ -57,7 +58,8 @@ cubes = sa.Table(
     sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
     sa.Column("head_pk", sa.Integer, nullable=False),  # the current row of versions
     sa.Column("deleted_by", sa.ForeignKey("activities.pk")),
-    # Repeated from the current version: what the gate asks of every hit stands in a narrow row.
+    # What the gate asks of every hit stands in a narrow row. The state is kept here and not in a
+    # version: a memory that is archived or used has not changed its words.
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
     sa.Index("cubes_by_namespace", "namespace_pk", "id"),
@@ -101,6 +103,42 @@ edges = sa.Table(
     # Later things come from earlier ones: with this the graph cannot have a cycle.
     sa.CheckConstraint("object_pk < subject_pk", name="edges_point_to_the_past"),
     sa.Index("edges_by_object", "object_pk"),
+)
+
+transitions = sa.Table(
+    "transitions",  # every change of state, oldest first
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), nullable=False),
+    sa.Column("activity_pk", sa.ForeignKey("activities.pk"), nullable=False),
+    sa.Column("before", sa.Text, nullable=False),
+    sa.Column("after", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("transitions_by_cube", "cube_pk", "activity_pk"),
+)
+
+past = sa.Table(
+    "past",  # what memories were found by before they changed or were deleted
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), nullable=False),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("since_pk", sa.ForeignKey("activities.pk"), nullable=False),
+    sa.Column("until_pk", sa.ForeignKey("activities.pk"), nullable=False),  # not valid in it
+    sa.Column("vector", sa.LargeBinary),  # NULL after a reindex: found by its words alone
+    sa.Index("past_by_cube", "cube_pk", "until_pk"),
+    sa.Index("past_by_namespace", "namespace_pk", "until_pk"),
+)
+
+moments = sa.Table(
+    "moments",  # named snapshots: nothing is copied, since no history is rewritten
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("activity_pk", sa.Integer, nullable=False),  # the last one that belongs to it
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("namespace_pk", "name"),
 )
 
 usage = sa.Table(

@@ -44,7 +44,7 @@ class Shelving:
             cube_pk = head.cube_pk
             self.changed.append(head.cube.id)
             records.insert_version(self._tx, activity_pk, head, cube)
-            records.remove_searchable(self._tx, cube_pk)
+            records.remove_searchable(self._tx, cube_pk, activity_pk)
         if len(parts.spans):
             records.set_searchable(self._tx, namespace, [(cube_pk, cube)], parts.vectors[:1])
             records.set_parts(self._tx, namespace, cube_pk, parts)

@@ -15,7 +15,7 @@ import networkx as nx
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure import lexical, lookups, provenance
+from memos_integrations.infrastructure import lexical, lookups, provenance, transitions
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.index_keeper import (
     TOLERANCE,
@@ -25,6 +25,7 @@ from memos_integrations.infrastructure.index_keeper import (
 )
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.schema import cubes
+from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import (
     best_of,
@@ -70,6 +71,10 @@ class Snapshot:
     def chain(self, head: Head) -> list[MemCube]:
         """Every version, oldest first."""
         return lookups.chain(self.tx, head.cube_pk)
+
+    def life(self, head: Head) -> list[Passage]:
+        """Every change of its state, oldest first."""
+        return transitions.of(self.tx, head.cube_pk)
 
     def load(self, cube_pks: Sequence[int]) -> dict[int, MemCube]:
         """Current versions by key, with their counters."""
@@ -128,9 +133,9 @@ class Snapshot:
             kept = self._gate(space, best, filters)
             if len(kept) >= limit or len(best) < limit + 8:
                 return kept[:limit]
-            among = lookups.select_pks([*lookups.searchable(space.pk, self.now), *filters])
+            among = self._select([*self._searchable(space), *filters])
             return lexical.search(self.tx, space.pk, text, limit, among)
-        want = limit + 8
+        want = self._want(limit)
         while True:
             found = lexical.search(self.tx, space.pk, text, want)
             kept = self._gate(space, found)
@@ -142,7 +147,7 @@ class Snapshot:
         """Begin a :meth:`nearest`, so that the index works while SQL is asked other things."""
         if self.namespace is None or self.namespace.collection is None:
             return None
-        return self._keeper.ask(self.namespace.collection, vector, _with_spare(limit))
+        return self._keeper.ask(self.namespace.collection, vector, self._want(limit))
 
     def nearest(
         self,
@@ -203,7 +208,7 @@ class Snapshot:
             if len(kept) >= limit or len(found) < limit + 8:
                 return kept[:limit]
             # Many expired or archived ones stand in front: let SQL leave them out first.
-        among = lookups.select_pks([*lookups.searchable(space.pk, self.now), *filters])
+        among = self._select([*self._searchable(space), *filters])
         return scan_among(self.tx, among, vector, limit)
 
     def _ask_index(
@@ -220,7 +225,7 @@ class Snapshot:
         pending = lookups.pending(self.tx, space.pk, few + 1)
         if len(pending) > few:
             return None
-        want = _with_spare(limit)
+        want = self._want(limit)
         while want <= MOST_ASKED:
             found = asked() if asked is not None else self._keeper.query(collection, vector, want)
             asked = None
@@ -238,8 +243,18 @@ class Snapshot:
     def _are_few(self, space: NamespaceRow, filters: Sequence[Clause]) -> bool:
         """Whether filters leave so little that it is scanned exactly."""
         few = self._policy.exact_below
-        where = [*lookups.searchable(space.pk, self.now), *filters]
-        return len(self.tx.execute(lookups.select_pks(where).limit(few + 1)).all()) <= few
+        where = [*self._searchable(space), *filters]
+        return len(self.tx.execute(self._select(where).limit(few + 1)).all()) <= few
+
+    def _want(self, limit: int) -> int:
+        """How many are asked for, since some of them may not be shown."""
+        return limit + limit // 4 + 4
+
+    def _searchable(self, space: NamespaceRow) -> list[Clause]:
+        return lookups.searchable(space.pk, self.now)
+
+    def _select(self, where: Sequence[Clause]) -> sa.Select[tuple[int]]:
+        return lookups.select_pks(where)
 
     def _with_pending(
         self,
@@ -273,8 +288,3 @@ class Snapshot:
                 self._keeper.doubt(pk, vector, score)
                 return False
         return True
-
-
-def _with_spare(limit: int) -> int:
-    """How many the index is asked for, since some of them may not be shown."""
-    return limit + limit // 4 + 4

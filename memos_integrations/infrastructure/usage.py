@@ -14,7 +14,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from memos_integrations.cube import Behaviour, MemCube
+from memos_integrations.cube import Behaviour, MemCube, State
 from memos_integrations.infrastructure import crashpoints
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.schema import from_micros, to_micros, usage
@@ -48,12 +48,12 @@ class UsageCounters:
                 self._new[pk] = _sum(self._new.get(pk), (1, moment, 1.0))
             return len(self._new) >= FLUSH_AT
 
-    def flush(self, tx: sa.Connection) -> None:
-        """Write and forget what was counted; counted again if the transaction fails."""
+    def flush(self, tx: sa.Connection) -> list[int]:
+        """Write and forget what was counted; return whose. Counted again if it fails."""
         with self._lock:
             fresh, self._new = self._new, {}
         if not fresh:
-            return
+            return []
         try:
             stored = _stored(tx, fresh)
             rows = [_row(pk, _sum(stored.get(pk), new)) for pk, new in fresh.items()]
@@ -73,6 +73,7 @@ class UsageCounters:
                 for pk, count in fresh.items():
                     self._new[pk] = _sum(self._new.get(pk), count)
             raise
+        return list(fresh)
 
     def attach(
         self, tx: sa.Connection, found: dict[int, MemCube], now: datetime
@@ -120,4 +121,6 @@ def _with(cube: MemCube, count: Count | None, now: datetime) -> MemCube:
         previous_version=before.previous_version,
     )
     header = cube.header.model_copy(update={"behaviour": behaviour})
-    return cube.model_copy(update={"header": header})
+    # The first use activates; the record of it is written with the counters.
+    state = State.ACTIVATED if cube.state is State.GENERATED else cube.state
+    return cube.model_copy(update={"header": header, "state": state})

@@ -14,15 +14,17 @@ import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.cube import MemCube, Namespace, State
 from memos_integrations.errors import (
     CubeNotFoundError,
     EmbedderMismatchError,
+    FrozenCubeError,
     IdempotencyConflictError,
     InvalidInputError,
     MemOSError,
@@ -30,13 +32,16 @@ from memos_integrations.errors import (
     StoreNotWritableError,
     VersionConflictError,
 )
-from memos_integrations.infrastructure import crashpoints, lookups, records
+from memos_integrations.infrastructure import crashpoints, lookups, records, transitions
 from memos_integrations.infrastructure.blobs import FsspecBlobs
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.filters import COUNTERS, Clause, compile_filters
+from memos_integrations.infrastructure.former_vectors import FormerVectors
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
+from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.ownership import Ownership
+from memos_integrations.infrastructure.past import PastSnapshot
 from memos_integrations.infrastructure.placements import Placements
 from memos_integrations.infrastructure.records import Activity
 from memos_integrations.infrastructure.schema import embeddings, namespaces, settings
@@ -52,6 +57,9 @@ T = TypeVar("T")
 _OURS = {"lock", "owner.json", "index", "blobs"}
 _DATABASE = "memory.db"
 
+
+SYSTEM = "system"
+"""The principal of what happens by itself."""
 
 FLUSH_EVERY = 1.0
 """Seconds between commits that also write what is counted in memory."""
@@ -79,6 +87,7 @@ class MemVault:
             raise
         self.blobs = FsspecBlobs(self.folder / "blobs")
         self.usage, self.placements = UsageCounters(), Placements()
+        self._former = FormerVectors()
         self._flush_due = 0.0
         self._watchers: list[Callable[[Collection[str]], object]] = []
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
@@ -199,11 +208,8 @@ class MemVault:
         """
 
         def work(tx: sa.Connection) -> tuple[MemCube, bool]:
-            namespace, head = _present(tx, path, before.id)
-            if head.cube.version != before.version:
-                raise VersionConflictError(
-                    before.id, expected=before.version, actual=head.cube.version
-                )
+            namespace, head = _as_read(tx, path, before)
+            _thawed(head.cube)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_revision(tx, namespace, activity_pk, head, after, vector)
             return after, namespace.collection is not None
@@ -212,17 +218,82 @@ class MemVault:
         self.tell([after.id])
         return revised
 
+    def derive(
+        self,
+        path: Namespace,
+        activity: Activity,
+        cube: MemCube,
+        vectors: Vectors,
+        fingerprint: EmbedderFingerprint,
+        sources: Sequence[MemCube],
+        after: Callable[[MemCube], State] | None,
+    ) -> MemCube:
+        """Write a new cube that comes from others, as they were read; all or nothing.
+
+        ``vectors``: float32, ``(1, dimension)``. ``after``: the states that the sources take on.
+        :class:`VersionConflictError` if one of them has changed since.
+        """
+
+        def work(tx: sa.Connection) -> tuple[None, bool]:
+            self._flush(tx)
+            heads = [_as_read(tx, path, source)[1] for source in sources]
+            namespace = records.ensure_namespace(tx, path)
+            self.remember_embedder(tx, fingerprint)
+            activity_pk = records.insert_activity(tx, namespace.pk, activity)
+            records.insert_cubes(tx, namespace, activity_pk, [cube], vectors)
+            records.derive(tx, cube.id, [head.version_pk for head in heads])
+            if after is not None:
+                moves = [(head.cube_pk, head.cube.state, after(head.cube)) for head in heads]
+                transitions.move(tx, activity_pk, moves, f"merged into {cube.id}")
+            return None, self.index_if_large(tx, path)
+
+        self.commit(work)
+        self.embedder_is(fingerprint)
+        self.tell([source.id for source in sources] if after is not None else [])
+        return cube
+
     def delete(self, path: Namespace, activity: Activity, cube_id: str) -> None:
         """Take a cube out of every read but its history."""
 
         def work(tx: sa.Connection) -> tuple[None, bool]:
             namespace, head = _present(tx, path, cube_id)
+            _thawed(head.cube)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.mark_deleted(tx, namespace, activity_pk, head)
             return None, namespace.collection is not None
 
         self.commit(work)
         self.tell([cube_id])
+
+    def transition(
+        self,
+        path: Namespace,
+        activity: Activity,
+        cube_ids: Sequence[str],
+        after: Callable[[MemCube], State],
+        reason: str,
+        lifespan: datetime | None = None,
+    ) -> list[MemCube]:
+        """Change the states of cubes, all or none; ``after`` says to which, or raises.
+
+        ``lifespan``: the new end of their lives.
+        """
+
+        def work(tx: sa.Connection) -> tuple[list[str], bool]:
+            self._flush(tx)  # a use that was counted in memory may have activated it
+            heads = [_present(tx, path, one) for one in cube_ids]
+            found = {head.cube_pk: head.cube for _, head in heads}
+            activity_pk = records.insert_activity(tx, heads[0][0].pk, activity)
+            moves = [(pk, cube.state, after(cube)) for pk, cube in found.items()]
+            transitions.move(tx, activity_pk, [m for m in moves if m[1] != m[2]], reason)
+            if lifespan is not None:
+                records.prolong(tx, list(found), lifespan)
+            return [cube.id for cube in found.values()], False
+
+        changed = self.commit(work)
+        self.tell(changed)
+        with self.snapshot(path) as view:
+            return [head.cube for one in changed if (head := view.head(one)) is not None]
 
     def commit(self, work: Callable[[sa.Connection], tuple[T, bool]]) -> T:
         """Do ``work`` in one transaction; it returns its result and whether the index follows."""
@@ -279,7 +350,12 @@ class MemVault:
             self._flush_alone()
 
     def _flush(self, tx: sa.Connection) -> None:
-        self.usage.flush(tx)
+        used = self.usage.flush(tx)
+        for namespace_pk, pks in transitions.generated_among(tx, used).items():
+            activity = Activity(str(uuid.uuid4()), "activate", SYSTEM, self._clock.now())
+            activity_pk = records.insert_activity(tx, namespace_pk, activity)
+            moves = [(pk, State.GENERATED, State.ACTIVATED) for pk in pks]
+            transitions.move(tx, activity_pk, moves, "first use")
         self.placements.flush(tx)
         self._flush_due = time.monotonic() + FLUSH_EVERY
 
@@ -316,6 +392,15 @@ class MemVault:
         """One moment of one namespace: everything read in it fits together."""
         with self.reading() as (tx, snapshot):
             yield snapshot(lookups.find_namespace(tx, path))
+
+    @contextmanager
+    def snapshot_at(
+        self, path: Namespace, choose: Callable[[sa.Connection, NamespaceRow | None], Moment]
+    ) -> Iterator[Snapshot]:
+        """A namespace as it was at a moment of the past."""
+        with self.reading() as (tx, snapshot):
+            namespace = lookups.find_namespace(tx, path)
+            yield PastSnapshot(snapshot(namespace), choose(tx, namespace), self._former)
 
     @contextmanager
     def reading(
@@ -424,7 +509,7 @@ def _close(
     if not owner.is_here:
         return  # a fork ends; its parent still uses the store
     with contextlib.suppress(MemOSError):  # counters may be lost, closing must go on
-        database.write(usage.flush)
+        database.write(lambda tx: (usage.flush(tx), None)[1])
         database.write(placements.flush)
     keeper.close()
     database.close()
@@ -436,6 +521,19 @@ def _present(tx: sa.Connection, path: Namespace, cube_id: str) -> tuple[Namespac
     head = lookups.head(tx, namespace.pk, cube_id) if namespace else None
     if namespace is None or head is None:
         raise CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(path)}")
+    return namespace, head
+
+
+def _thawed(cube: MemCube) -> None:
+    if cube.state is State.FROZEN:
+        raise FrozenCubeError(f"memory {cube.id} is frozen: it can be read, not changed")
+
+
+def _as_read(tx: sa.Connection, path: Namespace, seen: MemCube) -> tuple[NamespaceRow, Head]:
+    """The current version, if it is the one that was seen."""
+    namespace, head = _present(tx, path, seen.id)
+    if head.cube.version != seen.version:
+        raise VersionConflictError(seen.id, expected=seen.version, actual=head.cube.version)
     return namespace, head
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 from pydantic import ValidationError
 
 from memos_integrations.cube import (
@@ -23,6 +24,7 @@ from memos_integrations.cube import (
     Namespace,
     Plaintext,
     Principal,
+    State,
     fingerprint,
 )
 from memos_integrations.errors import (
@@ -32,6 +34,8 @@ from memos_integrations.errors import (
     VersionConflictError,
 )
 from memos_integrations.infrastructure.keyed import KeyedView
+from memos_integrations.infrastructure.lookups import NamespaceRow
+from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.records import Activity, Parts
 from memos_integrations.infrastructure.shelves import Shelves
 from memos_integrations.infrastructure.vault import MemVault
@@ -42,6 +46,8 @@ from memos_integrations.operation.retrieval import SearchPolicy, retrieve
 from memos_integrations.protocols import Clock, Embedder, IdSource, Vectors
 from memos_integrations.query import Hit, MemoryCall
 
+Choose = Callable[[sa.Connection, NamespaceRow | None], Moment]
+"""Which moment of the past, said inside a transaction."""
 Progress = Callable[[int, int], None]
 """Called with ``(done, total)``."""
 
@@ -72,11 +78,11 @@ class MemOperator:
         progress: Progress | None = None,
     ) -> list[MemCube]:
         """Embed and write drafts, all or none."""
-        activity = self._activity("add", who, idempotency_key, drafts)
+        activity = self.activity("add", who, idempotency_key, drafts)
         before = self._vault.replay(path, activity) if idempotency_key is not None else None
         if before is not None:
             return before
-        new = [self._cube(path, who, draft, activity) for draft in drafts]
+        new = [self.cube(path, who, draft, activity) for draft in drafts]
         texts = [embedding_text(cube) for cube in new]
         vectors = embed_checked(self._embedder, texts, progress=progress)
         return self._vault.add(path, activity, new, vectors, self._embedder.fingerprint)
@@ -97,13 +103,13 @@ class MemOperator:
             if head is None:
                 raise _missing(path, cube_id)
             before = head.cube
-            if before.header.governance.frozen:
+            if is_frozen(before):
                 raise FrozenCubeError(f"memory {cube_id} is frozen: it can be read, not changed")
             if expected_version is not None and before.version != expected_version:
                 raise VersionConflictError(
                     cube_id, expected=expected_version, actual=before.version
                 )
-            activity = self._activity("update", who)
+            activity = self.activity("update", who)
             after = _revised(before, changes, activity)
             text = embedding_text(after)
             same = text == embedding_text(before) and after.tags == before.tags
@@ -117,7 +123,7 @@ class MemOperator:
 
     def delete(self, path: Namespace, who: Principal, cube_id: str) -> None:
         """Take a memory out of every read but its history."""
-        self._vault.delete(path, self._activity("delete", who), cube_id)
+        self._vault.delete(path, self.activity("delete", who), cube_id)
 
     def search(
         self,
@@ -129,10 +135,12 @@ class MemOperator:
         min_score: float = 0.0,
         policy: SearchPolicy | None = None,
         vector: Vectors | None = None,
+        choose: Choose | None = None,
     ) -> list[Hit]:
         """The best memories for a question; each counts as used.
 
-        ``vector``: the question's, where it is known; else it is embedded.
+        ``vector``: the question's, where it is known; else it is embedded. ``choose``: a moment of
+        the past to search in; then nothing counts as used.
         """
         policy = policy or self._policy
         clauses = self._vault.clauses(filters)
@@ -140,12 +148,16 @@ class MemOperator:
             vector = checked_vector(self._embedder, vector)
         elif policy.dense:
             vector = self.question(call.text)
-        with self._vault.snapshot(path) as view:
+        view_of = self._vault.snapshot(path)
+        if choose is not None:
+            view_of = self._vault.snapshot_at(path, choose)
+        with view_of as view:
             if view.namespace is None:
                 return []
             found = retrieve(view, call, vector, policy=policy, limit=limit, filters=clauses)
         kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
-        self._vault.record_uses([pk for pk, _ in kept])
+        if choose is None:
+            self._vault.record_uses([pk for pk, _ in kept])
         return [hit for _, hit in kept]
 
     def shelve(self, who: Principal, shelf: str, wanted: Sequence[KeyedDraft]) -> None:
@@ -165,12 +177,12 @@ class MemOperator:
         def build(one: KeyedDraft, before: MemCube | None, activity: Activity) -> MemCube:
             return self._keyed_cube(who, one, before, activity)
 
-        activity = partial(self._activity, who=who)
+        activity = partial(self.activity, who=who)
         self._shelves.write(shelf, parts, activity, build, self._embedder.fingerprint)
 
     def sweep(self, root: Namespace, who: Principal, shelf: str) -> int:
         """Take away what has outlived its time on a shelf; return how many."""
-        return self._shelves.sweep(root, shelf, partial(self._activity, who=who))
+        return self._shelves.sweep(root, shelf, partial(self.activity, who=who))
 
     def shelf_view(self, root: Namespace, shelf: str) -> AbstractContextManager[KeyedView]:
         """One moment of a shelf."""
@@ -225,10 +237,10 @@ class MemOperator:
         if one.ttl is not None:
             draft = draft.model_copy(update={"expires_at": activity.at + one.ttl})
         if before is None:
-            return self._cube(one.namespace, who, draft, activity)
-        if before.header.governance.frozen:
+            return self.cube(one.namespace, who, draft, activity)
+        if is_frozen(before):
             raise FrozenCubeError(f"{one.key!r} is frozen: it can be read, not changed")
-        fresh = self._cube(one.namespace, who, draft, activity)
+        fresh = self.cube(one.namespace, who, draft, activity)
         header = Header(
             descriptive=fresh.header.descriptive,
             governance=fresh.header.governance.model_copy(
@@ -242,17 +254,19 @@ class MemOperator:
             update={"id": before.id, "version": before.version + 1, "header": header}
         )
 
-    def _activity(
+    def activity(
         self,
         verb: str,
         who: Principal,
         key: str | None = None,
         drafts: Sequence[Draft] = (),
     ) -> Activity:
+        """One verb of one principal, now."""
         digest = _digest(drafts) if key is not None else None
         return Activity(self._ids(), verb, who.id, self._clock.now(), key, digest)
 
-    def _cube(self, path: Namespace, who: Principal, draft: Draft, activity: Activity) -> MemCube:
+    def cube(self, path: Namespace, who: Principal, draft: Draft, activity: Activity) -> MemCube:
+        """A draft as a new memory."""
         return MemCube(
             id=self._ids(),
             version=1,
@@ -306,6 +320,11 @@ def _revised(before: MemCube, changes: Mapping[str, Any], activity: Activity) ->
     )
     header = after.header.model_copy(update={"behaviour": behaviour})
     return after.model_copy(update={"header": header})
+
+
+def is_frozen(cube: MemCube) -> bool:
+    """Whether a memory may be read and not changed."""
+    return cube.state is State.FROZEN or cube.header.governance.frozen
 
 
 def readable_error(error: ValidationError) -> InvalidInputError:

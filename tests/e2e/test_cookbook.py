@@ -50,6 +50,13 @@ SAYS = {
         "LangChain reads: human: When do I swim on Thursdays?\n",
         "LangChain reads: ai: At seven, as always.\nmessages now: 3\nsame id: True\n",
     ],
+    "time_travel": [
+        "today: The team meets on Thursdays at ten. (version 2)\n",
+        "in spring: The team meets on Mondays at nine. (version 1)\n",
+        "deleted: Jonas joins the team for May. -> -\n",
+        "rolled back: The team meets on Mondays at nine. (version 3)\n",
+        "Jonas is back: Jonas joins the team for May.\n",
+    ],
     "langgraph_store": [
         "the graph knows: ['Ann eats no walnuts']\n",
         "home, version 1: Ann lives in Oslo\nhome, version 2: Ann lives in Bergen\n",

@@ -12,7 +12,12 @@ from collections.abc import Callable
 import pytest
 
 from memos_integrations import errors
-from memos_integrations.errors import CubeNotFoundError, MemOSError, VersionConflictError
+from memos_integrations.errors import (
+    CubeNotFoundError,
+    IllegalTransitionError,
+    MemOSError,
+    VersionConflictError,
+)
 
 Kind = type[MemOSError]
 
@@ -53,6 +58,8 @@ def test_each_error_has_the_bases_that_are_drawn(
 def made(kind: Kind) -> MemOSError:
     if kind is VersionConflictError:
         return VersionConflictError("7", expected=1, actual=2)
+    if kind is IllegalTransitionError:
+        return IllegalTransitionError("7", "restore", "frozen", ["unfreeze"])
     return kind("it's what to do")
 
 
@@ -62,7 +69,9 @@ def test_each_error_is_documented_and_no_runtime_error(kind: Kind) -> None:
     assert not issubclass(kind, RuntimeError), "LlamaIndex retries those"
 
 
-@pytest.mark.parametrize("kind", [k for k in ERRORS.values() if k is not VersionConflictError])
+@pytest.mark.parametrize(
+    "kind", [k for k in ERRORS.values() if k not in (VersionConflictError, IllegalTransitionError)]
+)
 def test_a_message_is_printed_as_it_is(kind: Kind) -> None:
     assert str(made(kind)) == "it's what to do"
 

@@ -181,7 +181,7 @@ def test_all_or_nothing(shelf: Shelf, alice: MemorySession) -> None:
     after = cube.model_copy(
         update={"version": 2, "header": cube.header.model_copy(update={"governance": frozen})}
     )
-    activity = alice._operator._activity("freeze", alice.principal)
+    activity = alice._operator.activity("freeze", alice.principal)
     alice._vault.revise(alice.namespace, activity, cube, after, None)
     with pytest.raises(FrozenCubeError, match="'a' is frozen"):
         shelf.write([shelf.draft((), "z", ["new"]), shelf.draft((), "a", ["after"])])
@@ -286,8 +286,10 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(
     memory.close()
     records = sqlite3.connect(folder / "memory.db")
     with records:
-        for table in ("facets", "keys", "placements", "staged_embeddings"):
+        later = ("transitions", "past", "past_lexicon", "moments")
+        for table in (*later, "facets", "keys", "placements", "staged_embeddings"):
             records.execute(f"DROP TABLE {table}")
+        records.execute("DROP INDEX activities_by_time")
         records.execute(
             "CREATE TABLE staged_embeddings (cube_pk INTEGER PRIMARY KEY REFERENCES cubes(pk), "
             "version_pk INTEGER NOT NULL, embedder TEXT NOT NULL, vector BLOB NOT NULL)"
@@ -297,3 +299,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(
     alice = open_store().session("alice")
     put(alice.shelf("s"), "k", "new")
     assert {cube.text for cube in alice.list()} == {"from before", "new"}
+    old = next(cube for cube in alice.list() if cube.text == "from before")
+    moment = alice.snapshot("before the update")
+    alice.update(old.id, "from today")
+    assert alice.as_of(moment).search("from before")[0].cube.text == "from before"

@@ -179,7 +179,6 @@ def test_the_model_is_not_empty(store: tuple[MemorySession, list[MemCube]]) -> N
     constant = {f for f in BY_FIELD if len({repr(read(cube, f)) for cube in everything}) < 2}
     assert constant == {"owner", "role", "access", "memory_type", "said_at", "sensitivity"} | {
         "frozen",
-        "state",
     }
 
 

@@ -1,0 +1,69 @@
+"""Moments of the past: an activity up to which everything counts, and nothing after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from memos_integrations.infrastructure.schema import activities, from_micros, moments, to_micros
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point in the order in which the store was written."""
+
+    at: datetime
+    activity_pk: int
+    """The last activity that belongs to it; 0 before the first."""
+    name: str | None = None
+    """Of a named snapshot."""
+
+
+def at(tx: sa.Connection, when: datetime) -> Moment:
+    """The moment after the last activity at or before ``when``."""
+    query = (
+        sa.select(activities.c.pk)
+        .where(activities.c.at <= to_micros(when))
+        .order_by(activities.c.at.desc(), activities.c.pk.desc())
+        .limit(1)
+    )
+    return Moment(when, tx.execute(query).scalar() or 0)
+
+
+def latest(tx: sa.Connection, now: datetime) -> Moment:
+    """The moment after the last activity of all."""
+    return Moment(now, tx.execute(sa.select(sa.func.max(activities.c.pk))).scalar() or 0)
+
+
+def named(tx: sa.Connection, namespace_pk: int, name: str) -> Moment | None:
+    """The snapshot of this name, if there is one."""
+    query = sa.select(moments).where(moments.c.namespace_pk == namespace_pk, moments.c.name == name)
+    row = tx.execute(query).first()
+    return None if row is None else Moment(from_micros(row.at), row.activity_pk, row.name)
+
+
+def all_named(tx: sa.Connection, namespace_pk: int) -> list[Moment]:
+    """Every snapshot of a namespace, oldest first."""
+    query = sa.select(moments).where(moments.c.namespace_pk == namespace_pk)
+    rows = tx.execute(query.order_by(moments.c.activity_pk, moments.c.name))
+    return [Moment(from_micros(row.at), row.activity_pk, row.name) for row in rows]
+
+
+def name(tx: sa.Connection, namespace_pk: int, moment: Moment) -> None:
+    """Keep a moment under its name; the name is free."""
+    tx.execute(
+        sa.insert(moments).values(
+            namespace_pk=namespace_pk,
+            name=moment.name,
+            activity_pk=moment.activity_pk,
+            at=to_micros(moment.at),
+        )
+    )
+
+
+def forget(tx: sa.Connection, namespace_pk: int, name: str) -> bool:
+    """Forget a name; whether it was there."""
+    where = moments.c.namespace_pk == namespace_pk, moments.c.name == name
+    return tx.execute(sa.delete(moments).where(*where)).rowcount > 0

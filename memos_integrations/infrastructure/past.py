@@ -1,0 +1,349 @@
+"""A namespace as it was at a moment: the same questions as of a snapshot of today.
+
+What a search finds is the present forms that were there already, and the former ones that were
+still valid (``past_forms``); each passes the gate of that moment. What comes back is the version
+of that moment, in its state then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from memos_integrations.cube import MemCube
+from memos_integrations.infrastructure import lexical, lookups, transitions
+from memos_integrations.infrastructure.driver import hot
+from memos_integrations.infrastructure.filters import Clause
+from memos_integrations.infrastructure.former_vectors import Former, FormerVectors
+from memos_integrations.infrastructure.lookups import HIDDEN, Head, NamespaceRow
+from memos_integrations.infrastructure.moments import Moment
+from memos_integrations.infrastructure.schema import (
+    cubes,
+    past,
+    to_micros,
+    versions,
+)
+from memos_integrations.infrastructure.schema import (
+    transitions as passages,
+)
+from memos_integrations.infrastructure.snapshot import Asked, Snapshot
+from memos_integrations.infrastructure.vectors import scan_among
+from memos_integrations.protocols import Vectors
+
+_PRESENT = "SELECT cube_pk FROM embeddings WHERE namespace_pk = ?"
+_LATER = (
+    "SELECT DISTINCT found.value FROM json_each(?) AS found "
+    "CROSS JOIN past ON past.cube_pk = found.value AND past.until_pk > ?"
+)
+# The same conditions as in `_alive`, for a few keys: asked several times in each search.
+_VERSION = (
+    "(SELECT each.pk FROM versions AS each WHERE each.cube_pk = cubes.pk "
+    "AND each.activity_pk <= ? ORDER BY each.version DESC LIMIT 1)"
+)
+_AWAY = ", ".join(repr(one.value) for one in HIDDEN)
+_GATE = (
+    "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
+    f"CROSS JOIN versions ON versions.pk = {_VERSION} "
+    "WHERE cubes.namespace_pk = ? AND (cubes.deleted_by IS NULL OR cubes.deleted_by > ?) "
+    "AND coalesce((SELECT after FROM transitions WHERE cube_pk = cubes.pk AND activity_pk <= ? "
+    f"ORDER BY pk DESC LIMIT 1), '') NOT IN ({_AWAY}, '{transitions.DELETED}') "
+    "AND (versions.expires_at IS NULL OR max(versions.expires_at, cubes.expires_at) > ?)"
+)
+_LOAD = (
+    "SELECT cubes.pk, versions.body, CASE WHEN versions.expires_at IS NULL THEN NULL "
+    "ELSE max(versions.expires_at, cubes.expires_at) END "
+    "FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
+    f"CROSS JOIN versions ON versions.pk = {_VERSION}"
+)
+
+
+class PastSnapshot(Snapshot):
+    """What one namespace looked like at one moment of the past."""
+
+    def __init__(self, today: Snapshot, moment: Moment, former: FormerVectors) -> None:
+        super().__init__(
+            today.tx, today.namespace, moment.at, today._usage, today._keeper, today._policy
+        )
+        self.moment, self._former = moment, former
+        self._few: list[int] | None = None
+        self._share = 1.0  # of today's memories, those that stood then as they stand now
+
+    # One memory ---------------------------------------------------------------------------
+
+    def head(self, cube_id: str, *, deleted: bool = False) -> Head | None:
+        """The version of that moment."""
+        if self.namespace is None:
+            return None
+        where = [cubes.c.id == cube_id, cubes.c.namespace_pk == self.namespace.pk]
+        if not deleted:
+            where.append(self._undeleted())
+        row = self.tx.execute(
+            sa.select(cubes.c.pk, versions.c.pk.label("version_pk"))
+            .select_from(self._then())
+            .where(*where)
+        ).first()
+        if row is None:
+            return None
+        return Head(row.pk, row.version_pk, self.load([row.pk])[row.pk])
+
+    def chain(self, head: Head) -> list[MemCube]:
+        """Every version up to that moment, oldest first."""
+        written = self.tx.execute(
+            sa.select(versions.c.version).where(
+                versions.c.cube_pk == head.cube_pk,
+                versions.c.activity_pk <= self.moment.activity_pk,
+            )
+        )
+        there = set(written.scalars())
+        return [cube for cube in super().chain(head) if cube.version in there]
+
+    def load(self, cube_pks: Sequence[int]) -> dict[int, MemCube]:
+        """The versions of that moment by key, in their states then; without counters."""
+        keys = list(cube_pks)
+        then = self.moment.activity_pk
+        states = transitions.states_at(self.tx, json.dumps(keys), then)
+        found = {
+            pk: lookups.read_cube(body, expires_at, states[pk].value)
+            for pk, body, expires_at in hot(self.tx, _LOAD, json.dumps(keys), then)
+        }
+        return {pk: found[pk] for pk in keys if pk in found}
+
+    def searchable(self, cube_ids: Sequence[str]) -> list[MemCube]:
+        """Those of these cubes that a search could show then."""
+        if self.namespace is None or not cube_ids:
+            return []
+        where = [*self._alive(self.namespace), cubes.c.id.in_(list(cube_ids))]
+        return list(self.load(self._pks(where)).values())
+
+    def page(self, filters: Sequence[Clause], limit: int, after: str | None) -> list[MemCube]:
+        """Up to ``limit`` cubes of that moment after the id ``after``, oldest first."""
+        if self.namespace is None:
+            return []
+        where = [cubes.c.namespace_pk == self.namespace.pk, self._undeleted(), *filters]
+        if after is not None:
+            where.append(cubes.c.id > after)
+        query = sa.select(cubes.c.pk).select_from(self._then()).where(*where)
+        keys = list(self.tx.execute(query.order_by(cubes.c.id).limit(limit)).scalars())
+        return list(self.load(keys).values())
+
+    def count(self, filters: Sequence[Clause]) -> int:
+        """How many cubes there were."""
+        if self.namespace is None:
+            return 0
+        where = [cubes.c.namespace_pk == self.namespace.pk, self._undeleted(), *filters]
+        query = sa.select(sa.func.count()).select_from(self._then()).where(*where)
+        return int(self.tx.execute(query).scalar_one())
+
+    # Searching ----------------------------------------------------------------------------
+
+    def ask(self, vector: Vectors, limit: int) -> Asked | None:
+        """The index knows today alone, and is asked when it is known to help."""
+        return None
+
+    def vectors(self, cube_pks: Sequence[int]) -> dict[int, Vectors]:
+        """The vectors by which these cubes were found then; zeros for words alone."""
+        if self.namespace is None or not cube_pks:
+            return {}
+        found = super().vectors(cube_pks)
+        former = self._forms(self.namespace)
+        places = former.valid(self.moment.activity_pk)
+        for place in places[np.isin(former.cubes[places], cube_pks)][::-1]:
+            found[int(former.cubes[place])] = former.vectors[place]
+        size = next(iter(found.values())).shape if found else (1,)
+        return {pk: found.get(pk, np.zeros(size, "<f4")) for pk in cube_pks}
+
+    def nearest(
+        self,
+        vector: Vectors,
+        limit: int,
+        filters: Sequence[Clause] = (),
+        asked: Asked | None = None,
+    ) -> list[tuple[int, float]]:
+        """The nearest cubes that a search could show then: key, cosine, best first."""
+        space = self.namespace
+        if space is None:
+            return []
+        former = self._nearest_former(space, vector, limit, filters)
+        few = self._few_present(space)
+        if few is None:
+            present = super().nearest(vector, limit, filters)
+        else:
+            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(_listed(few))])
+            present = scan_among(self.tx, among, vector, limit) if few else []
+            present = self._with_facets(space, present, vector, limit, filters)
+        return _best([*former, *present], limit)
+
+    def matching(
+        self, text: str, limit: int, filters: Sequence[Clause] = ()
+    ) -> list[tuple[int, float]]:
+        """The best cubes of that moment by words: key, BM25 (higher is better)."""
+        space = self.namespace
+        if space is None:
+            return []
+        former, then = self._forms(space), self.moment.activity_pk
+        share = len(former.valid(then, with_vector=False)) / max(1, len(former.pks))
+        want = _scaled(limit, share)
+        kept: list[tuple[int, float]] = []
+        while share:
+            found = lexical.search_past(self.tx, space.pk, text, want)
+            kept = self._shown(space, former.whose(found, then), filters)
+            if len(kept) >= limit or len(found) < want:
+                break
+            want *= 8
+        few = self._few_present(space)
+        if few is None:
+            present = super().matching(text, limit, filters)
+        else:
+            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(_listed(few))])
+            present = lexical.search(self.tx, space.pk, text, limit, among) if few else []
+        return _best([*kept, *present], limit)
+
+    def _forms(self, space: NamespaceRow) -> Former:
+        return self._former.of(self.tx, space.pk)
+
+    def _nearest_former(
+        self, space: NamespaceRow, vector: Vectors, limit: int, filters: Sequence[Clause]
+    ) -> list[tuple[int, float]]:
+        former = self._forms(space)
+        places, scores = former.nearest(vector, self.moment.activity_pk)
+        if not len(places):
+            return []
+        want = limit + limit // 4 + 4
+        while True:
+            few = min(want, len(scores))
+            best = np.argpartition(-scores, few - 1)[:few]
+            ranked = _best([(int(former.cubes[places[i]]), float(scores[i])) for i in best], few)
+            kept = self._shown(space, ranked, filters)
+            if len(kept) >= limit or few == len(scores):
+                return kept[:limit]
+            want *= 8
+
+    def _few_present(self, space: NamespaceRow) -> list[int] | None:
+        """The cubes whose present form was there then, if they are few; ``None``: most were.
+
+        Asked for few among many, an index of today would name the others.
+        """
+        changed = self._forms(space).changed_since(self.moment.activity_pk)
+        self._share = 1 - len(changed) / max(1, space.live)
+        if len(changed) * 8 < space.live * 7:
+            return None
+        if self._few is None:
+            there = np.array([pk for (pk,) in hot(self.tx, _PRESENT, space.pk)], dtype=np.int64)
+            self._few = np.setdiff1d(there, changed, assume_unique=True).tolist()
+        return self._few
+
+    def _want(self, limit: int) -> int:
+        return _scaled(limit, self._share)
+
+    # The gate of that moment --------------------------------------------------------------
+
+    def _gate(
+        self,
+        space: NamespaceRow,
+        found: Sequence[tuple[int, float]],
+        filters: Sequence[Clause] = (),
+    ) -> list[tuple[int, float]]:
+        """Of present forms, those that were there then already."""
+        keys = json.dumps([pk for pk, _ in found])
+        later = {pk for (pk,) in hot(self.tx, _LATER, keys, self.moment.activity_pk)}
+        return self._shown(space, [one for one in found if one[0] not in later], filters)
+
+    def _shown(
+        self, space: NamespaceRow, found: Sequence[tuple[int, float]], filters: Sequence[Clause]
+    ) -> list[tuple[int, float]]:
+        """Of these, what could be shown then, in the same order."""
+        keys = [pk for pk, _ in found]
+        if filters:
+            allowed = set(self._pks([*self._alive(space), *filters, cubes.c.pk.in_(keys)]))
+        else:
+            then = self.moment.activity_pk
+            values = json.dumps(keys), then, space.pk, then, then, to_micros(self.moment.at)
+            allowed = {pk for (pk,) in hot(self.tx, _GATE, *values)}
+        return [(pk, score) for pk, score in found if pk in allowed]
+
+    def _scan(
+        self, space: NamespaceRow, vector: Vectors, limit: int, filters: Sequence[Clause]
+    ) -> list[tuple[int, float]]:
+        """Of present forms that were there then, exactly."""
+        later = sa.exists().where(
+            past.c.cube_pk == cubes.c.pk, past.c.until_pk > self.moment.activity_pk
+        )
+        among = self._select([*self._alive(space), *filters, sa.not_(later)])
+        return scan_among(self.tx, among, vector, limit)
+
+    def _searchable(self, space: NamespaceRow) -> list[Clause]:
+        return self._alive(space)
+
+    def _select(self, where: Sequence[Clause]) -> sa.Select[tuple[int]]:
+        return sa.select(cubes.c.pk).select_from(self._then()).where(*where)
+
+    def _pks(self, where: Sequence[Clause]) -> list[int]:
+        return [row.pk for row in self.tx.execute(self._select(where))]
+
+    def _then(self) -> sa.Join:
+        """Every cube of that moment with its version then."""
+        each = versions.alias("each")
+        newest = (
+            sa.select(each.c.pk)
+            .where(each.c.cube_pk == cubes.c.pk, each.c.activity_pk <= self.moment.activity_pk)
+            .order_by(each.c.version.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        return cubes.join(versions, versions.c.pk == newest)
+
+    def _undeleted(self) -> Clause:
+        there = sa.or_(cubes.c.deleted_by.is_(None), cubes.c.deleted_by > self.moment.activity_pk)
+        return sa.and_(there, self._state() != transitions.DELETED)
+
+    def _state(self) -> sa.ColumnElement[str]:
+        """The state then; empty for one that was never moved."""
+        state = (
+            sa.select(passages.c.after)
+            .where(
+                passages.c.cube_pk == cubes.c.pk,
+                passages.c.activity_pk <= self.moment.activity_pk,
+            )
+            .order_by(passages.c.pk.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        return sa.func.coalesce(state, "")
+
+    def _life(self) -> sa.ColumnElement[int | None]:
+        """When it was to expire: a use may have prolonged that since."""
+        longer = sa.func.max(versions.c.expires_at, cubes.c.expires_at)
+        return sa.case((versions.c.expires_at.is_(None), None), else_=longer).label("life")
+
+    def _alive(self, space: NamespaceRow) -> list[Clause]:
+        """What a search could see then."""
+        life = self._life()
+        return [
+            cubes.c.namespace_pk == space.pk,
+            self._undeleted(),
+            self._state().not_in([one.value for one in HIDDEN]),
+            sa.or_(life.is_(None), life > to_micros(self.moment.at)),
+        ]
+
+
+def _listed(pks: Sequence[int]) -> sa.Select[Any]:
+    """A list of keys as one parameter, however long."""
+    each = sa.func.json_each(json.dumps(pks)).table_valued("value")
+    return sa.select(each.c.value)
+
+
+def _scaled(limit: int, share: float) -> int:
+    """How many to ask for where only a share of what is found was there then."""
+    return int((limit + limit // 4 + 4) / max(share, 0.125) * 1.2)
+
+
+def _best(found: Sequence[tuple[int, float]], limit: int) -> list[tuple[int, float]]:
+    """Each cube by its best score, best first."""
+    scores: dict[int, float] = {}
+    for pk, score in found:
+        scores[pk] = max(score, scores.get(pk, score))
+    return sorted(scores.items(), key=lambda one: (-one[1], one[0]))[:limit]

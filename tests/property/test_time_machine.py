@@ -1,0 +1,266 @@
+"""The life of memories and the time machine against plain dicts that remember every moment."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import networkx as nx
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from memos_integrations import MemOS
+from memos_integrations.cube import State
+from memos_integrations.errors import FrozenCubeError, IllegalTransitionError, MemOSError
+from memos_integrations.infrastructure.index_keeper import IndexPolicy
+from memos_integrations.operation import lifecycle
+from memos_integrations.testing import FakeClock, WordEmbedder
+
+THINGS = ("boat", "lamp", "piano", "walnut", "bicycle", "letter")
+texts = st.builds(
+    lambda thing, number: f"the {thing} of number {number}",
+    st.sampled_from(THINGS),
+    st.integers(0, 99),
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the model knows of one memory."""
+
+    text: str
+    state: State
+    there: bool = True
+
+
+World = dict[str, Known]
+"""By id."""
+
+
+class Machine(RuleBasedStateMachine):
+    """Every moment that was marked must read for ever as it did."""
+
+    ids = Bundle("ids")
+    marks = Bundle("marks")
+
+    @initialize(indexed=st.booleans())
+    def begin(self, indexed: bool) -> None:
+        self.folder, self.clock = Path(tempfile.mkdtemp()), FakeClock()
+        self.policy = IndexPolicy(exact_below=3) if indexed else IndexPolicy()
+        self.world: World = {}
+        self.past: dict[datetime, World] = {}
+        self.names = 0
+        self.versions: dict[str, list[str]] = {}
+        self._open()
+
+    def _open(self) -> None:
+        self.memos = MemOS.open(
+            self.folder, embedder=WordEmbedder(), clock=self.clock, index_policy=self.policy
+        )
+        self.maya = self.memos.session("maya")
+
+    def teardown(self) -> None:
+        if hasattr(self, "memos"):
+            self.memos.close()
+            shutil.rmtree(self.folder)
+
+    # What happens -----------------------------------------------------------------------------
+
+    @rule(target=ids, words=texts)
+    def add(self, words: str) -> str:
+        id = self.maya.add(words)[0].id
+        self.world[id], self.versions[id] = Known(words, State.GENERATED), [words]
+        return id
+
+    @rule(id=ids, words=texts)
+    def update(self, id: str, words: str) -> None:
+        self._change(id, words, lambda: self.maya.update(id, words))
+
+    @rule(id=ids, words=texts)
+    def append(self, id: str, words: str) -> None:
+        self._change(id, f"{self.world[id].text}\n{words}", lambda: self.maya.append(id, words))
+
+    def _change(self, id: str, words: str, change: object) -> None:
+        known = self.world[id]
+        try:
+            change()  # type: ignore[operator]
+        except MemOSError as error:
+            assert not known.there or known.state is State.FROZEN
+            assert isinstance(error, FrozenCubeError) == known.there
+            return
+        assert known.there and known.state is not State.FROZEN
+        self.world[id] = replace(known, text=words)
+        self.versions[id].append(words)
+
+    @rule(id=ids)
+    def delete(self, id: str) -> None:
+        known = self.world[id]
+        try:
+            self.maya.delete(id)
+        except MemOSError:
+            assert not known.there or known.state is State.FROZEN
+            return
+        self.world[id] = replace(known, there=False)
+
+    @rule(id=ids, verb=st.sampled_from(["archive", "restore", "freeze", "unfreeze"]))
+    def move(self, id: str, verb: str) -> None:
+        known = self.world[id]
+        try:
+            getattr(self.maya, verb)(id)
+        except IllegalTransitionError as error:
+            assert error.legal == [one.verb for one in lifecycle.legal(error_state(error))]
+            assert known.there
+            return
+        except MemOSError:
+            assert not known.there
+            return
+        self.world[id] = replace(known, state=lifecycle.TARGETS[verb])
+
+    @rule(target=ids, one=ids, two=ids)
+    def merge(self, one: str, two: str) -> object:
+        living = (State.GENERATED, State.ACTIVATED)
+        fit = one != two and all(
+            self.world[id].there and self.world[id].state in living for id in (one, two)
+        )
+        try:
+            cube = self.maya.merge([one, two])
+        except MemOSError:
+            assert not fit
+            return multiple()
+        assert fit
+        for id in (one, two):
+            self.world[id] = replace(self.world[id], state=State.MERGED)
+        self.world[cube.id], self.versions[cube.id] = (
+            Known(cube.text, State.GENERATED),
+            [cube.text],
+        )
+        return cube.id
+
+    @rule(words=texts)
+    def search(self, words: str) -> None:
+        for hit in self.maya.search(words, limit=4):
+            known = self.world[hit.cube.id]
+            assert known.there and known.text == hit.cube.text
+            if known.state is State.GENERATED:
+                self.world[hit.cube.id] = replace(known, state=State.ACTIVATED)
+
+    @rule()
+    def reopen(self) -> None:
+        self.memos.close()
+        self._open()
+
+    # Time ---------------------------------------------------------------------------------------
+
+    @rule(target=marks)
+    def mark(self) -> datetime:
+        self.clock.advance(seconds=1)
+        moment = self.clock.now()
+        self.past[moment] = dict(self.world)
+        self.names += 1
+        if self.names % 2:
+            self.maya.snapshot(f"{moment.isoformat()}")
+        self.clock.advance(seconds=1)
+        return moment
+
+    @rule(moment=marks)
+    def read(self, moment: datetime) -> None:
+        """A moment reads as it did."""
+        was = self.past[moment]
+        then = self.maya.as_of(moment)
+        assert seen(then.list()) == plain(was)
+        assert then.count() == len(plain(was))
+        for snapshot in self.maya.snapshots():
+            if snapshot.name == moment.isoformat():
+                assert seen(self.maya.as_of(snapshot.name).list()) == plain(was)
+
+    @rule(moment=marks, asked=texts)
+    def search_the_past(self, moment: datetime, asked: str) -> None:
+        """It is searched by the words of then, and shows what could be seen then."""
+        was = self.past[moment]
+        hidden = (State.MERGED, State.ARCHIVED, State.EXPIRED)
+        visible = {id: one.text for id, one in was.items() if one.there and one.state not in hidden}
+        found = self.maya.as_of(moment).search(asked, limit=50)
+        assert {hit.cube.id: hit.cube.text for hit in found}.items() <= visible.items()
+        # All of them, but for repeats of one another.
+        said = [set(hit.cube.text.split()) for hit in found]
+        for text in visible.values():
+            words = set(text.split())
+            assert any(len(words & one) >= 0.9 * len(words | one) for one in said)
+
+    @rule(moment=consumes(marks))
+    def roll_back(self, moment: datetime) -> None:
+        was, before = self.past[moment], dict(self.world)
+        self.maya.rollback(moment)
+        for id, known in before.items():
+            old = was.get(id)
+            if known.there and known.state is State.FROZEN:
+                continue
+            if old is None or not old.there:
+                self.world[id] = replace(known, there=False)
+                continue
+            state = old.state
+            if known.there and {state, known.state} == {State.GENERATED, State.ACTIVATED}:
+                state = known.state
+            if known.text != old.text or not known.there or state != known.state:
+                self.versions[id].append(old.text)
+            self.world[id] = Known(old.text, state)
+        assert seen(self.maya.list()) == plain(self.world)
+
+    # What always holds ----------------------------------------------------------------------------
+
+    @invariant()
+    def it_is_as_the_model_says(self) -> None:
+        if hasattr(self, "maya"):
+            assert seen(self.maya.list()) == plain(self.world)
+
+    @invariant()
+    def every_version_can_be_read_and_the_graph_has_no_cycle(self) -> None:
+        for id in list(getattr(self, "world", {}))[-2:]:
+            assert [cube.text for cube in self.maya.history(id)] == self.versions[id]
+            assert nx.is_directed_acyclic_graph(self.maya.lineage(id))
+
+    @invariant()
+    def only_legal_ways_were_taken(self) -> None:
+        ways = {(o.verb, s.value, o.target.value) for o in lifecycle.TRANSITIONS for s in o.sources}
+        for id in list(getattr(self, "world", {}))[-2:]:
+            for passage in self.maya.life(id):
+                if passage.verb not in ("rollback", "delete"):
+                    assert (passage.verb, passage.before, passage.after) in ways
+
+
+def error_state(error: IllegalTransitionError) -> State:
+    return State(error.state)
+
+
+def seen(cubes: object) -> dict[str, tuple[str, State]]:
+    return {cube.id: (cube.text, living(cube.state)) for cube in cubes}  # type: ignore[attr-defined]
+
+
+def plain(world: World) -> dict[str, tuple[str, State]]:
+    return {id: (one.text, living(one.state)) for id, one in world.items() if one.there}
+
+
+def living(state: State) -> State:
+    """The first use is counted in memory, and written a moment later."""
+    return State.ACTIVATED if state is State.GENERATED else state
+
+
+TestTimeMachine = Machine.TestCase
+TestTimeMachine.settings = settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
