@@ -22,10 +22,13 @@ from memos_integrations.cube import (
     check_text,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
+from memos_integrations.infrastructure.activity_log import LogEntry
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.interface import logquery
+from memos_integrations.interface.logquery import LogQuery
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.operation.lifecycle import MemLifecycle
@@ -345,6 +348,39 @@ class MemorySession(LifeVerbs, PastVerbs):
                 raise self._missing(cube_id)
             return view.closure(head, direction, depth if depth is None else min(depth, 2**31))
 
+    def log(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        principal: str | Iterable[str] | None = None,
+        verb: str | Iterable[str] | None = None,
+        memory_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> builtins.list[LogEntry]:
+        """Who did what in this namespace, newest first: each activity with what it touched.
+
+        ``since`` is included, ``until`` is not. For the next page pass the last entry's id as
+        ``after``. Reading is no activity; what was recalled stands in the counters, and what was
+        put into a prompt in :meth:`uses`.
+        """
+        query = LogQuery.checked(
+            since=since,
+            until=until,
+            principal=principal,
+            verb=verb,
+            memory_id=memory_id,
+            limit=limit,
+            after=after,
+        )
+        return logquery.ask(self._vault, self.namespace, query)
+
+    def summary(self, *, hottest: int = 10) -> dict[str, Any]:
+        """Activities by verb, principal and day, memories by state, the hottest; JSON-plain."""
+        check_limit(hottest)
+        return logquery.summarise(self._vault, self.namespace, hottest)
+
     def count(self, filters: Mapping[str, Any] | None = None) -> int:
         """How many memories there are (with ``filters`` as in :meth:`search`)."""
         clauses = self._vault.clauses(filters)
@@ -450,6 +486,14 @@ class MemorySession(LifeVerbs, PastVerbs):
     async def alineage(self, id: str, **options: Any) -> nx.DiGraph[str]:
         """:meth:`lineage` in a worker thread."""
         return await offload(self.lineage, id, **options)
+
+    async def alog(self, **options: Any) -> builtins.list[LogEntry]:
+        """:meth:`log` in a worker thread."""
+        return await offload(self.log, **options)
+
+    async def asummary(self, **options: Any) -> dict[str, Any]:
+        """:meth:`summary` in a worker thread."""
+        return await offload(self.summary, **options)
 
     async def acount(self, filters: Mapping[str, Any] | None = None) -> int:
         """:meth:`count` in a worker thread."""

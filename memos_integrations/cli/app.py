@@ -15,6 +15,8 @@ from memos_integrations.cli.demo_command import demo
 from memos_integrations.cli.desk import EXIT_CODES, error_document, print_json
 from memos_integrations.cli.kv import kv
 from memos_integrations.cli.lifecycle_command import lifecycle
+from memos_integrations.cli.lineage_command import lineage
+from memos_integrations.cli.log_command import log
 from memos_integrations.cli.upkeep import doctor, reindex, stats
 
 
@@ -61,7 +63,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
 )
-for command in (add, search, show, history, lifecycle, stats, demo, doctor, reindex):
+for command in (add, search, show, history, lineage, lifecycle, log, stats, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
 app.add_typer(kv)
 

@@ -91,7 +91,7 @@ class MemVault:
         self._flush_due = 0.0
         self._watchers: list[Callable[[Collection[str]], object]] = []
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
-        parts = (self.usage, self.placements, self._keeper, self._database, self._owner)
+        parts = (self.usage, self.placements, self._keeper, self._database, self._owner, clock)
         self._closing = weakref.finalize(self, _close, *parts)
         if self._has_index():
             self._keeper.notify()
@@ -350,13 +350,7 @@ class MemVault:
             self._flush_alone()
 
     def _flush(self, tx: sa.Connection) -> None:
-        used = self.usage.flush(tx)
-        for namespace_pk, pks in transitions.generated_among(tx, used).items():
-            activity = Activity(str(uuid.uuid4()), "activate", SYSTEM, self._clock.now())
-            activity_pk = records.insert_activity(tx, namespace_pk, activity)
-            moves = [(pk, State.GENERATED, State.ACTIVATED) for pk in pks]
-            transitions.move(tx, activity_pk, moves, "first use")
-        self.placements.flush(tx)
+        _write_counters(tx, self.usage, self.placements, self._clock)
         self._flush_due = time.monotonic() + FLUSH_EVERY
 
     def _flush_alone(self) -> None:
@@ -499,18 +493,31 @@ def fingerprint_json(fingerprint: EmbedderFingerprint) -> str:
     )
 
 
+def _write_counters(
+    tx: sa.Connection, usage: UsageCounters, placements: Placements, clock: Clock
+) -> None:
+    """What was counted in memory; a first use activates."""
+    used = usage.flush(tx)
+    for namespace_pk, pks in transitions.generated_among(tx, used).items():
+        activity = Activity(str(uuid.uuid4()), "activate", SYSTEM, clock.now())
+        activity_pk = records.insert_activity(tx, namespace_pk, activity)
+        moves = [(pk, State.GENERATED, State.ACTIVATED) for pk in pks]
+        transitions.move(tx, activity_pk, moves, "first use")
+    placements.flush(tx)
+
+
 def _close(
     usage: UsageCounters,
     placements: Placements,
     keeper: IndexKeeper,
     database: Database,
     owner: Ownership,
+    clock: Clock,
 ) -> None:
     if not owner.is_here:
         return  # a fork ends; its parent still uses the store
     with contextlib.suppress(MemOSError):  # counters may be lost, closing must go on
-        database.write(lambda tx: (usage.flush(tx), None)[1])
-        database.write(placements.flush)
+        database.write(lambda tx: _write_counters(tx, usage, placements, clock))
     keeper.close()
     database.close()
     owner.release()

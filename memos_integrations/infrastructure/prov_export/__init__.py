@@ -1,0 +1,6 @@
+"""Exports of a provenance graph, and questions to it: pure functions over what ``lineage`` gives.
+
+For programs: :mod:`.prov_json` (W3C PROV-JSON), :mod:`.graphml`. For people: :mod:`.timeline`
+(plain text), :mod:`.mermaid`, :mod:`.picture` (PNG and SVG), :mod:`.page` (HTML to click
+through). :mod:`.questions` asks what came from what; :mod:`.folding` leaves the versions alone.
+"""

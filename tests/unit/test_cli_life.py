@@ -1,0 +1,60 @@
+"""``memcube lifecycle`` and ``memcube log``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from memos_integrations import MemOS
+from memos_integrations.cli import app
+from memos_integrations.testing import WordEmbedder
+
+
+@pytest.fixture
+def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A store with a used and an archived memory; the command line opens it the same way."""
+    monkeypatch.setenv("MEMCUBE_PATH", str(tmp_path / "store"))
+    monkeypatch.setattr("memos_integrations.memos.default_embedder", WordEmbedder)
+    with MemOS.open(tmp_path / "store", embedder=WordEmbedder()) as memory:
+        me = memory.session("me")
+        boat, lamp = me.add(["The boat is red", "The lamp is old"])
+        me.archive(lamp.id, reason="nobody needs it")
+        me.search("red boat")
+    return [boat.id, lamp.id]
+
+
+def run(*words: str, code: int = 0) -> str:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_the_table() -> None:
+    assert "unfreeze" in run("lifecycle")
+    ways = json.loads(run("lifecycle", "--json"))["transitions"]
+    assert {"verb": "unfreeze", "from": ["frozen"], "to": "activated"}.items() <= ways[-1].items()
+
+
+def test_the_life_of_one(ids: list[str]) -> None:
+    boat, lamp = ids
+    said = run("lifecycle", lamp).replace("\n", " ")
+    assert "archive by me: generated → archived (nobody needs it)" in said
+    document = json.loads(run("lifecycle", boat, "--json"))
+    assert [one["verb"] for one in document["passages"]] == ["activate"]
+
+
+def test_the_log(ids: list[str]) -> None:
+    boat, lamp = ids
+    said = run("log")
+    assert "archive" in said and "add" in said
+    entries = json.loads(run("log", "--json", "--memory", lamp))["entries"]
+    assert [entry["verb"] for entry in entries] == ["archive", "add"]
+    assert entries[0]["memories"] == [{"id": lamp, "version": None}]
+    assert {"id": boat, "version": 1} in entries[1]["memories"]
+    only = json.loads(run("log", "--json", "--verb", "activate", "--principal", "system"))
+    assert [entry["verb"] for entry in only["entries"]] == ["activate"]
+    assert "nothing has been done here yet" in run("log", "--user", "jonas")
+    run("log", "--limit", "0", code=2)
