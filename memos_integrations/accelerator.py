@@ -19,12 +19,15 @@ from memos_integrations.errors import InvalidInputError, MemOSError
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.memories.activation.admission import AdmissionPolicy, Decision
 from memos_integrations.memories.block import CLOSING, entries, line
+from memos_integrations.operation.scheduling.tiers import Form
 from memos_integrations.recall import in_use_order
 
 log = logging.getLogger(__name__)
 
 WAITING = 256
 """Prompts that wait to be looked at; more are left out, and counted."""
+CHARACTERS_A_TOKEN = 4.0
+"""Of English, roughly; for estimates alone."""
 GROUPS = 1_000
 """Beginnings of prompts that are told apart."""
 
@@ -119,6 +122,33 @@ class Accelerator:
             return None
         return self._decide(cubes[0], max(heats))
 
+    # What a scheduler calls ---------------------------------------------------------------
+
+    def form(self, characters: int) -> Form:
+        """What the cache of a text of so many characters takes: measured rates, guessed tokens."""
+        tokens, rates = characters / CHARACTERS_A_TOKEN, self.chat.engine.rates()
+        return Form(
+            bytes=round(tokens * rates.bytes_per_token),
+            build_ms=1_000 * tokens / rates.prefill_tokens_per_second,
+        )
+
+    def build(self, cube: MemCube) -> str:
+        """Precompute a memory for each user and beginning of a prompt that it was seen with.
+
+        Returns why not, if it cannot be: what was never in a prompt has no place to stand.
+        """
+        with self._lock:
+            groups = [one for one in self._groups.values() if cube.id in one.heat]
+        if not groups:
+            return "no prompt with it has reached this model yet"
+        for group in groups:
+            self._precompute(group, self._clock(), also=cube.id)
+        return ""
+
+    def drop(self, cube_id: str) -> None:
+        """Let go of every cache that a memory is part of."""
+        self.chat.engine.drop_cubes([cube_id])
+
     # Within -------------------------------------------------------------------------------
 
     def _changed(self, cube_ids: Collection[str]) -> None:
@@ -175,14 +205,15 @@ class Accelerator:
         for group in hit:
             self._precompute(group, self._clock())
 
-    def _precompute(self, group: _Group, now: float) -> None:
+    def _precompute(self, group: _Group, now: float, also: str | None = None) -> None:
         heat = {
             cube_id: self.policy.cooled(*self._aged(known, now))
             for cube_id, known in group.heat.items()
         }
-        hot = sorted(heat, key=lambda one: -heat[one])[: self.hottest]
+        hot = sorted(heat, key=lambda one: (one != also, -heat[one]))[: self.hottest]
         cubes = self._store.vault.heads(hot)
-        worth = in_use_order([c for c in cubes if self._decide(c, heat[c.id]).admit])
+        worth = [c for c in cubes if c.id == also or self._decide(c, heat[c.id]).admit]
+        worth = in_use_order(worth)
         if not worth:
             return
         self._store.ledger.note(worth)

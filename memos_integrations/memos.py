@@ -23,6 +23,9 @@ from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
+from memos_integrations.operation.scheduler import Caches, MemScheduler
+from memos_integrations.operation.scheduling.policies import KeepPolicy
+from memos_integrations.operation.scheduling.rules import Budgets, Rules
 from memos_integrations.protocols import Clock, Embedder, IdSource, SystemClock
 from memos_integrations.session import MemorySession
 
@@ -164,6 +167,32 @@ class MemOS:
             clock=self._clock,
             ledger=self.ledger,
             owner=self,
+        )
+
+    def scheduler(
+        self,
+        *,
+        caches: Caches | None = None,
+        budgets: Budgets | None = None,
+        rules: Rules | None = None,
+        policy: KeepPolicy | None = None,
+        every: float = 60.0,
+    ) -> MemScheduler:
+        """What moves memories between tiers, from how they are used; tick it, or ``start`` it.
+
+        It brings back, archives and expires; with ``caches`` (an accelerator) it has KV caches
+        built and let go, too. ``budgets``, ``rules``, ``policy``: how much, when, and what first.
+        ``every``: seconds between two ticks in the background. Have one for a store.
+        """
+        return MemScheduler(
+            self.vault,
+            clock=self._clock,
+            activity=self._operator.activity,
+            caches=caches,
+            budgets=budgets,
+            rules=rules,
+            policy=policy,
+            every=every,
         )
 
     def stats(self) -> dict[str, Any]:

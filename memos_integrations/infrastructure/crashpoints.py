@@ -24,6 +24,9 @@ NAMES = (
     "index-old-removed",
     "usage-flushed",
     "blob-half-written",
+    "jobs-decided",
+    "jobs-written",
+    "job-done",
 )
 
 

@@ -79,8 +79,12 @@ def readable(namespace_pk: int) -> list[Clause]:
 
 def searchable(namespace_pk: int, now: datetime) -> list[Clause]:
     """What searches may see: readable, alive and not expired."""
+    return [*readable(namespace_pk), *alive(now)]
+
+
+def alive(now: datetime) -> list[Clause]:
+    """What a memory must be to be shown: neither archived, merged, expired nor past its time."""
     return [
-        *readable(namespace_pk),
         cubes.c.state.not_in([state.value for state in HIDDEN]),
         sa.or_(cubes.c.expires_at.is_(None), cubes.c.expires_at > to_micros(now)),
     ]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 APPLICATION_ID = 0x4D43_7562
 """``MCub``: written into the SQLite header, so that a folder can be told to be ours."""
 
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 """The newest migration; a test keeps it equal to alembic's head."""
 
 metadata = sa.MetaData()
@@ -103,6 +103,37 @@ edges = sa.Table(
     # Later things come from earlier ones: with this the graph cannot have a cycle.
     sa.CheckConstraint("object_pk < subject_pk", name="edges_point_to_the_past"),
     sa.Index("edges_by_object", "object_pk"),
+)
+
+links = sa.Table(
+    "links",  # what memories have to do with each other, besides where they came from
+    metadata,
+    sa.Column("subject_pk", sa.ForeignKey("versions.pk"), primary_key=True),
+    sa.Column("object_pk", sa.ForeignKey("versions.pk"), primary_key=True),
+    sa.Column("relation", sa.Text, primary_key=True),  # duplicate, supersedes, elaborates, ...
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("because", sa.Text, nullable=False),
+    sa.Column("activity_pk", sa.ForeignKey("activities.pk"), nullable=False),
+    sa.CheckConstraint("object_pk < subject_pk", name="links_point_to_the_past"),
+    sa.Index("links_by_object", "object_pk"),
+)
+
+jobs = sa.Table(
+    "jobs",  # what the scheduler decided, and what came of it
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("target", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),  # waiting, done, skipped, failed
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Index("jobs_by_status", "status"),
+    sa.Index("jobs_by_cube", "cube_pk"),
 )
 
 transitions = sa.Table(

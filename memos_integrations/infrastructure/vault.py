@@ -44,7 +44,7 @@ from memos_integrations.infrastructure.ownership import Ownership
 from memos_integrations.infrastructure.past import PastSnapshot
 from memos_integrations.infrastructure.placements import Placements
 from memos_integrations.infrastructure.records import Activity
-from memos_integrations.infrastructure.schema import embeddings, namespaces, settings
+from memos_integrations.infrastructure.schema import cubes, embeddings, namespaces, settings
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import ChromaIndex
@@ -273,10 +273,11 @@ class MemVault:
         after: Callable[[MemCube], State],
         reason: str,
         lifespan: datetime | None = None,
+        also: Callable[[sa.Connection], object] | None = None,
     ) -> list[MemCube]:
         """Change the states of cubes, all or none; ``after`` says to which, or raises.
 
-        ``lifespan``: the new end of their lives.
+        ``lifespan``: the new end of their lives. ``also`` is done in the same transaction.
         """
 
         def work(tx: sa.Connection) -> tuple[list[str], bool]:
@@ -288,6 +289,8 @@ class MemVault:
             transitions.move(tx, activity_pk, [m for m in moves if m[1] != m[2]], reason)
             if lifespan is not None:
                 records.prolong(tx, list(found), lifespan)
+            if also is not None:
+                also(tx)
             return [cube.id for cube in found.values()], False
 
         changed = self.commit(work)
@@ -353,9 +356,13 @@ class MemVault:
         _write_counters(tx, self.usage, self.placements, self._clock)
         self._flush_due = time.monotonic() + FLUSH_EVERY
 
+    def flush_counters(self) -> None:
+        """Write what was counted in memory."""
+        self._database.write(self._flush)
+
     def _flush_alone(self) -> None:
         try:
-            self._database.write(self._flush)
+            self.flush_counters()
         except MemOSError as error:  # a search does not fail because its count cannot be written
             log.warning("counters of use are kept in memory: %s", error)
 
@@ -466,11 +473,13 @@ class MemVault:
         return self._keeper.wait(seconds)
 
     def sample_vectors(self, limit: int) -> list[tuple[Namespace, int, bytes]]:
-        """Some stored vectors with their namespace and key, spread over the store."""
+        """Some vectors that a search must find, with namespace and key, spread over the store."""
         with self._database.read() as tx:
             rows = tx.execute(
                 sa.select(namespaces.c.path, embeddings.c.cube_pk, embeddings.c.vector)
                 .join(namespaces, namespaces.c.pk == embeddings.c.namespace_pk)
+                .join(cubes, cubes.c.pk == embeddings.c.cube_pk)
+                .where(*lookups.alive(self._clock.now()))
                 .order_by(sa.func.random())
                 .limit(limit)
             ).all()

@@ -47,7 +47,7 @@ TRANSITIONS = (
         "restore",
         (State.ARCHIVED, State.MERGED, State.EXPIRED),
         State.ACTIVATED,
-        "user",
+        "user, system",
         "an expired one gets a new lifespan",
     ),
     Transition("freeze", _LIVING, State.FROZEN, "user", "asked for"),

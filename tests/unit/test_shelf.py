@@ -286,7 +286,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(
     memory.close()
     records = sqlite3.connect(folder / "memory.db")
     with records:
-        later = ("transitions", "past", "past_lexicon", "moments")
+        later = ("jobs", "links", "transitions", "past", "past_lexicon", "moments")
         for table in (*later, "facets", "keys", "placements", "staged_embeddings"):
             records.execute(f"DROP TABLE {table}")
         records.execute("DROP INDEX activities_by_time")

@@ -156,10 +156,13 @@ class Planner:
         finally:
             self._acts = True
 
-    def place(self, cube_id: str, tier: Tier) -> None:
+    def place(self, cube_id: str, tier: Tier, at: float) -> None:
         """Note where a memory really is; what does not fit any more goes at the next event."""
+        self.now = max(self.now, at)
         memory = self.holding.get(cube_id)
         if memory is not None and memory.tier is not tier:
+            if memory.tier is Tier.ARCHIVE:
+                memory.changed_at = self.now  # brought back, it stays for a while
             self._shift(memory, tier)
 
     def explain(self, cube_id: str) -> Explanation | None:
@@ -250,6 +253,7 @@ class Planner:
         memory = self.holding.get(event.cube_id)
         if memory is not None and memory.tier is event.tier and event.tier is not Tier.PLAINTEXT:
             self._shift(memory, Tier.PLAINTEXT)
+            memory.moved_at = self.now  # not tried again at once
 
     def _pressed(self, event: Pressure) -> None:
         self._held[event.tier] = self.now + self.rules.pressure_hold

@@ -1,0 +1,418 @@
+"""MemScheduler: sees what happens to the memories of a store, decides, and does it.
+
+What happened is read from the store's own log, so no event is lost with a process. Decisions are
+the pure function of :mod:`memos_integrations.operation.scheduling`. They are written down before
+they are done, and what changes a memory is done in the transaction that ends its job: killed at
+any point, nothing is lost and nothing is done twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import sqlalchemy as sa
+
+from memos_integrations.cube import MemCube, Principal, State
+from memos_integrations.errors import (
+    CubeNotFoundError,
+    IllegalTransitionError,
+    InvalidInputError,
+    MemOSError,
+)
+from memos_integrations.infrastructure import crashpoints, happenings, jobs
+from memos_integrations.infrastructure.happenings import Since, Together, Touched
+from memos_integrations.infrastructure.jobs import Job, NewJob
+from memos_integrations.infrastructure.records import Activity
+from memos_integrations.infrastructure.vault import SYSTEM, MemVault
+from memos_integrations.operation import lifecycle
+from memos_integrations.operation.scheduling.actions import KINDS, Action
+from memos_integrations.operation.scheduling.events import (
+    Added,
+    Deleted,
+    Event,
+    Lost,
+    Recalled,
+    Shown,
+    Tick,
+    Updated,
+    Vector,
+)
+from memos_integrations.operation.scheduling.planner import Explanation, Planner
+from memos_integrations.operation.scheduling.policies import KeepPolicy
+from memos_integrations.operation.scheduling.rules import Budgets, Rules
+from memos_integrations.operation.scheduling.tiers import Form, Tier
+from memos_integrations.protocols import Clock
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often a job is tried."""
+
+VECTORS_UP_TO = 20_000
+"""Memories of which the scheduler keeps vectors, to prefetch by topic; with more it does not."""
+
+_SYSTEM = Principal(id=SYSTEM, kind="service")
+_OUT = frozenset({State.MERGED, State.EXPIRED})
+
+_TRAINING = Form(bytes=1 << 20, build_ms=60_000.0)
+"""What a memory takes in parameter memory: a guess, until something trains."""
+
+
+class Caches(Protocol):
+    """Who holds activation memory, such as an accelerator."""
+
+    def form(self, characters: int) -> Form:
+        """What the cache of a text takes, in bytes and milliseconds."""
+        ...
+
+    def build(self, cube: MemCube) -> str:
+        """Make the cache of a memory; why not, if it cannot be, else an empty string."""
+        ...
+
+    def drop(self, cube_id: str) -> None:
+        """Let go of the cache of a memory."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one tick did; as a string, lines to read."""
+
+    events: int
+    jobs: tuple[Job, ...]
+    """What was decided or left over, with what came of it."""
+
+    def __str__(self) -> str:
+        head = f"{self.events} events, {len(self.jobs)} decisions"
+        return "\n".join([head, *(f"  {job.cube_id}: {job}" for job in self.jobs)])
+
+
+class MemScheduler:
+    """Moves memories between tiers from what it has seen. Thread-safe.
+
+    Made by :meth:`MemOS.scheduler`. Call :meth:`tick` yourself, or let it run::
+
+        with memory.scheduler(every=60):
+            ...
+
+    ``caches``: who holds KV caches; without it nothing is promoted to activation memory.
+    """
+
+    def __init__(
+        self,
+        vault: MemVault,
+        *,
+        clock: Clock,
+        activity: Callable[[str, Principal], Activity],
+        caches: Caches | None = None,
+        budgets: Budgets | None = None,
+        rules: Rules | None = None,
+        policy: KeepPolicy | None = None,
+        every: float = 60.0,
+    ) -> None:
+        if isinstance(every, bool) or not isinstance(every, int | float) or not every > 0:
+            raise InvalidInputError(f"every is {every!r}: give a positive number of seconds")
+        self._vault, self._clock, self._activity = vault, clock, activity
+        self._caches, self._every = caches, float(every)
+        self._budgets, self._rules, self._policy = budgets, rules, policy
+        self._lock = threading.RLock()
+        self._planner: Planner | None = None
+        self._since = Since()
+        self._versions: dict[str, int] = {}
+        self._vectors: dict[str, Vector] = {}
+        self._with_vectors = True
+        self._ended = threading.Event()
+        self._worker: threading.Thread | None = None
+
+    # What callers use ---------------------------------------------------------------------
+
+    def tick(self) -> Report:
+        """Take in what happened, decide, and do it. Raises :class:`StoreError`."""
+        with self._lock:
+            left = self._waiting()
+            for job in left:
+                self._do(job)
+            try:
+                seen = self._decide()
+            except BaseException:
+                self._planner = None  # it may know what was not written: learn it anew
+                raise
+            known = {job.pk for job in left}
+            decided = [job for job in self._waiting() if job.pk not in known]
+            for job in decided:
+                self._do(job)
+            return Report(seen, tuple(self._again([*left, *decided])))
+
+    def explain(self, id: str) -> Explanation | None:
+        """Why a memory is where it is, with every decision about it; ``None`` if it is unknown.
+
+        As of the last tick.
+        """
+        with self._lock:
+            found = self._known().explain(id)
+        return None if found is None else replace(found, decisions=tuple(self.decisions(id)))
+
+    def decisions(self, id: str | None = None, *, limit: int = 100) -> list[Action]:
+        """The decisions about a memory, or the latest about any; oldest first.
+
+        The reason of a job that was skipped or failed ends in why.
+        """
+        return [_action(job) for job in self.jobs(id, limit=limit)]
+
+    def jobs(self, id: str | None = None, *, limit: int = 100) -> list[Job]:
+        """The same with what came of them."""
+        with self._vault.reading() as (tx, _):
+            return jobs.latest(tx, limit) if id is None else jobs.of(tx, id)
+
+    def start(self) -> None:
+        """Tick in the background from now on; a second call does nothing."""
+        with self._lock:
+            if self._worker is None:
+                self._ended.clear()
+                self._worker = threading.Thread(
+                    target=self._work, name="memos-scheduler", daemon=True
+                )
+                self._worker.start()
+
+    def stop(self) -> None:
+        """End the background work after one last tick."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            self._ended.set()
+            worker.join()
+            self._tick_quietly()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it ticks by itself."""
+        return self._worker is not None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # In the background --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._ended.wait(self._every):
+            self._tick_quietly()
+
+    def _tick_quietly(self) -> None:
+        if not self._vault.is_open:
+            return
+        try:
+            self.tick()
+        except MemOSError as error:
+            log.warning("the scheduler's tick failed and is tried again: %s", error)
+        except Exception:
+            log.exception("the scheduler's tick failed and is tried again")
+
+    # Seeing -------------------------------------------------------------------------------
+
+    def _known(self) -> Planner:
+        """The planner, which has learnt all up to the cursor."""
+        if self._planner is not None:
+            return self._planner
+        planner = Planner(self._budgets, self._rules, self._policy)
+        self._versions, self._vectors = {}, {}
+        with self._vault.reading() as (tx, _):
+            self._since = Since.read(jobs.cursor(tx))
+            self._with_vectors = happenings.count(tx) <= VECTORS_UP_TO
+            past = happenings.read(tx, Since(), self._clock.now(), vectors=self._with_vectors)
+        known = [one for one in past.touched if one.activity_pk <= self._since.activity_pk]
+        for event in self._events(planner, known, past.prompts, past.recalls, self._since.micros):
+            planner.learn(event)
+        _place(planner, known, self._since.micros / 1e6)
+        self._planner = planner
+        return planner
+
+    def _decide(self) -> int:
+        """Step through what is new, write the decisions and how far it went; how many events."""
+        planner, now = self._known(), self._clock.now()
+        self._vault.flush_counters()
+        with self._vault.reading() as (tx, _):
+            new = happenings.read(tx, self._since, now, vectors=self._with_vectors)
+        events = self._events(planner, new.touched, new.prompts, new.recalls, None)
+        actions = [action for event in events for action in planner.step(event)]
+        _place(planner, new.touched, now.timestamp())
+        actions += planner.step(Tick(now.timestamp()))
+        crashpoints.reach("jobs-decided")
+        new_jobs = [_new(one) for one in actions]
+        self._commit(lambda tx: jobs.write(tx, new_jobs, str(new.upto)))
+        crashpoints.reach("jobs-written")
+        self._since = new.upto
+        return len(events)
+
+    def _events(
+        self,
+        planner: Planner,
+        touched: Sequence[Touched],
+        prompts: Sequence[Together],
+        recalls: Sequence[Together],
+        upto: int | None,
+    ) -> list[Event]:
+        """What happened as events, in the order of time; ``upto``: no use after that."""
+        found: list[Event] = []
+        for one in touched:
+            found += self._event_of(one)
+        kinds: tuple[tuple[type[Shown | Recalled], Sequence[Together]], ...]
+        kinds = (Shown, prompts), (Recalled, recalls)
+        for kind, groups in kinds:
+            for group in groups:
+                at = group.at.timestamp()
+                if upto is None or at * 1e6 <= upto:
+                    found.append(kind(at, group.cube_ids, topic=self._topic(group.cube_ids)))
+        return sorted(found, key=lambda event: event.at)
+
+    def _event_of(self, one: Touched) -> list[Event]:
+        at, before = one.at.timestamp(), self._versions.get(one.cube_id)
+        if one.is_deleted or one.state in _OUT:
+            self._versions.pop(one.cube_id, None)
+            self._vectors.pop(one.cube_id, None)
+            return [] if before is None else [Deleted(at, one.cube_id)]
+        self._versions[one.cube_id] = one.version
+        if one.vector is not None:
+            self._vectors[one.cube_id] = tuple(np.frombuffer(one.vector, "<f4").tolist())
+        if before == one.version:
+            return []
+        pinned = one.priority >= 9 or one.state is State.FROZEN
+        caches = self._caches
+        described = (Added if before is None else Updated)(
+            at,
+            one.cube_id,
+            plaintext=Form(one.size),
+            activation=None if caches is None else caches.form(one.size),
+            parameter=None if caches is None else _TRAINING,
+            labels=(*one.labels, "pinned") if pinned else one.labels,
+            vector=self._vectors.get(one.cube_id),
+            expires_at=None if one.expires_at is None else one.expires_at.timestamp(),
+        )
+        return [described]
+
+    def _topic(self, cube_ids: Sequence[str]) -> Vector | None:
+        """What a prompt was about: the mean of the memories in it."""
+        known = [self._vectors[one] for one in cube_ids if one in self._vectors]
+        return tuple(np.mean(known, axis=0).tolist()) if known else None
+
+    # Doing --------------------------------------------------------------------------------
+
+    def _waiting(self) -> list[Job]:
+        with self._vault.reading() as (tx, _):
+            return jobs.waiting(tx)
+
+    def _again(self, done: Sequence[Job]) -> list[Job]:
+        with self._vault.reading() as (tx, _):
+            return [found for one in done if (found := jobs.find(tx, one.pk)) is not None]
+
+    def _do(self, job: Job) -> None:
+        """Do what was decided; what fails is tried again with a later tick."""
+        try:
+            if (verb := _verb(job)) is not None:
+                self._change(job, verb)
+            else:
+                self._end(job, self._move(job))
+        except (CubeNotFoundError, IllegalTransitionError) as error:
+            self._end(job, str(error))
+        except Exception as error:
+            if not isinstance(error, MemOSError):
+                log.exception("a job of the scheduler failed")
+            self._commit(lambda tx: jobs.count_attempt(tx, job.pk))
+            if job.attempts + 1 >= ATTEMPTS:
+                self._end(job, f"{type(error).__name__}: {error}", failed=True)
+
+    def _commit(self, work: Callable[[sa.Connection], None]) -> None:
+        def done(tx: sa.Connection) -> tuple[None, bool]:
+            work(tx)
+            return None, False
+
+        self._vault.commit(done)
+
+    def _change(self, job: Job, verb: str) -> None:
+        """Change the state of a memory, in one transaction with the end of the job."""
+        activity = self._activity(verb, _SYSTEM)
+        self._vault.transition(
+            job.namespace,
+            activity,
+            [job.cube_id],
+            lambda cube: lifecycle.after(verb, cube.id, cube.state),
+            job.reason,
+            also=lambda tx: jobs.end(tx, job.pk, "done", "", activity.at),
+        )
+        crashpoints.reach("job-done")
+
+    def _move(self, job: Job) -> str:
+        """Build or let go of what is derived from a memory; why not, or an empty string.
+
+        Doing it twice makes nothing different: a cache that is there is not built again.
+        """
+        if job.target == Tier.PARAMETER:
+            return "parameter memory is trained by a call, not by the scheduler"
+        if self._caches is None:
+            return "no KV-cache accelerator is attached"
+        if job.target == Tier.ACTIVATION:
+            cubes = self._vault.heads([job.cube_id])
+            return self._caches.build(cubes[0]) if cubes else "the memory is gone"
+        self._caches.drop(job.cube_id)
+        return ""
+
+    def _end(self, job: Job, why_not: str, *, failed: bool = False) -> None:
+        now = self._clock.now()
+        status: jobs.Status = "failed" if failed else "skipped" if why_not else "done"
+        self._commit(lambda tx: jobs.end(tx, job.pk, status, why_not, now))
+        if why_not and self._planner is not None:
+            self._correct(self._planner, job, now)
+
+    def _correct(self, planner: Planner, job: Job, now: datetime) -> None:
+        """The planner believes what was not done."""
+        if job.target in (Tier.ACTIVATION, Tier.PARAMETER):
+            planner.step(Lost(now.timestamp(), job.cube_id, Tier(job.target)))
+        elif job.target == Tier.ARCHIVE:
+            planner.place(job.cube_id, Tier.PLAINTEXT, now.timestamp())
+        elif job.source == Tier.ARCHIVE:
+            planner.place(job.cube_id, Tier.ARCHIVE, now.timestamp())
+
+
+def _verb(job: Job) -> str | None:
+    """What a job does to the memory itself; ``None`` if only to what is derived from it."""
+    if job.target is None:
+        return "expire"
+    if job.target == Tier.ARCHIVE:
+        return "archive"
+    return "restore" if job.source == Tier.ARCHIVE else None
+
+
+def _place(planner: Planner, touched: Sequence[Touched], at: float) -> None:
+    """Who archives or restores need not be the planner."""
+    for one in touched:
+        memory = planner.holding.get(one.cube_id)
+        is_archived = one.state is State.ARCHIVED
+        if memory is not None and (memory.tier is Tier.ARCHIVE) is not is_archived:
+            planner.place(one.cube_id, Tier.ARCHIVE if is_archived else Tier.PLAINTEXT, at)
+
+
+def _new(action: Action) -> NewJob:
+    target = None if action.target is None else action.target.value
+    at = datetime.fromtimestamp(action.at, UTC)
+    return NewJob(action.cube_id, action.kind, action.source.value, target, action.reason, at)
+
+
+def _action(job: Job) -> Action:
+    reason = f"{job.reason}; {job.status}: {job.outcome}" if job.outcome else job.reason
+    target = None if job.target is None else Tier(job.target)
+    return KINDS[job.kind](job.at.timestamp(), job.cube_id, Tier(job.source), target, reason)
