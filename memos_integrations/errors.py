@@ -11,6 +11,8 @@
     ├── IllegalTransitionError (ValueError)   its state does not allow that
     ├── ReadOnlyMomentError (TypeError)       a session of the past cannot be written to
     ├── MomentNotFoundError (KeyError)        no snapshot of this name
+    ├── BranchNotFoundError (KeyError)        no branch of this name
+    ├── BranchConflictError                   a branch and its namespace changed the same memory
     ├── VersionConflictError                  the memory moved on since the version you expected
     ├── EmbeddingError                        the embedder raised, or gave no proper vectors
     │   ├── EmbeddingDimensionError (ValueError)
@@ -35,6 +37,7 @@ Nothing here subclasses ``RuntimeError``: LlamaIndex retries a coroutine that ra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 
@@ -88,6 +91,29 @@ class ReadOnlyMomentError(MemOSError, TypeError):
 
 class MomentNotFoundError(MemOSError, KeyError):
     """No snapshot of this name in this namespace."""
+
+
+class BranchNotFoundError(MemOSError, KeyError):
+    """No branch of this name in this namespace: it was never begun, was merged, or dropped."""
+
+
+class BranchConflictError(MemOSError):
+    """A branch and the namespace above it have changed the same memories; nothing was merged.
+
+    ``conflicts``: each memory as it was, and as both sides have it now.
+    """
+
+    def __init__(self, name: str, conflicts: Sequence[object]) -> None:
+        count = "a memory" if len(conflicts) == 1 else f"{len(conflicts)} memories"
+        shown = "; ".join(map(str, conflicts[:3]))
+        super().__init__(
+            f"{count} changed in branch {name!r} and above it ({shown}): merge it with "
+            "prefer='branch' or prefer='main', or change one side"
+        )
+        self.name, self.conflicts = name, tuple(conflicts)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.name, self.conflicts)
 
 
 class VersionConflictError(MemOSError):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from memos_integrations.infrastructure.schema import activities, from_micros, moments, to_micros
+from memos_integrations.cube import Namespace
+from memos_integrations.infrastructure.schema import (
+    activities,
+    from_micros,
+    moments,
+    namespaces,
+    to_micros,
+)
+
+BRANCH = "\N{BLACK RIGHT-POINTING TRIANGLE} branch"
+"""The name of the moment at which a branch began; it is there for as long as the branch is."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +57,24 @@ def named(tx: sa.Connection, namespace_pk: int, name: str) -> Moment | None:
 
 def all_named(tx: sa.Connection, namespace_pk: int) -> list[Moment]:
     """Every snapshot of a namespace, oldest first."""
-    query = sa.select(moments).where(moments.c.namespace_pk == namespace_pk)
+    mine = moments.c.namespace_pk == namespace_pk, moments.c.name != BRANCH
+    query = sa.select(moments).where(*mine)
     rows = tx.execute(query.order_by(moments.c.activity_pk, moments.c.name))
     return [Moment(from_micros(row.at), row.activity_pk, row.name) for row in rows]
+
+
+def with_name(tx: sa.Connection, name: str) -> list[tuple[Namespace, Moment]]:
+    """The snapshots of this name in all namespaces, oldest first."""
+    query = (
+        sa.select(moments, namespaces.c.path)
+        .join(namespaces, namespaces.c.pk == moments.c.namespace_pk)
+        .where(moments.c.name == name)
+        .order_by(moments.c.activity_pk)
+    )
+    return [
+        (tuple(json.loads(row.path)), Moment(from_micros(row.at), row.activity_pk, row.name))
+        for row in tx.execute(query)
+    ]
 
 
 def name(tx: sa.Connection, namespace_pk: int, moment: Moment) -> None:

@@ -196,6 +196,24 @@ def mark_deleted(tx: sa.Connection, namespace: NamespaceRow, activity_pk: int, h
     changed(tx, namespace, [head.cube_pk], live=-1, churn=1)
 
 
+def mark_all_deleted(
+    tx: sa.Connection, namespace: NamespaceRow, activity_pk: int, cube_pks: Sequence[int]
+) -> None:
+    """The same for many cubes of one namespace."""
+    if not cube_pks:
+        return
+    for pk in cube_pks:
+        past_forms.keep(tx, pk, activity_pk)
+    pks = [(pk,) for pk in cube_pks]
+    tx.exec_driver_sql(
+        "UPDATE cubes SET deleted_by = ? WHERE pk = ?", [(activity_pk, pk) for pk in cube_pks]
+    )
+    tx.exec_driver_sql("DELETE FROM facets WHERE cube_pk = ?", pks)
+    tx.exec_driver_sql("DELETE FROM embeddings WHERE cube_pk = ?", pks)
+    lexical.delete(tx, cube_pks)
+    changed(tx, namespace, cube_pks, live=-len(cube_pks), churn=len(cube_pks))
+
+
 def index_namespace(tx: sa.Connection, namespace: NamespaceRow) -> None:
     """Give a namespace a collection of its own and queue all of its vectors for it."""
     tx.execute(

@@ -26,6 +26,7 @@ from memos_integrations.cube import State
 from memos_integrations.errors import FrozenCubeError, IllegalTransitionError, MemOSError
 from memos_integrations.infrastructure.index_keeper import IndexPolicy
 from memos_integrations.operation import lifecycle
+from memos_integrations.operation.scheduling.rules import Rules
 from memos_integrations.testing import FakeClock, WordEmbedder
 
 THINGS = ("boat", "lamp", "piano", "walnut", "bicycle", "letter")
@@ -155,6 +156,40 @@ class Machine(RuleBasedStateMachine):
             assert known.there and known.text == hit.cube.text
             if known.state is State.GENERATED:
                 self.world[hit.cube.id] = replace(known, state=State.ACTIVATED)
+
+    @rule(hours=st.integers(0, 30))
+    def tick(self, hours: int) -> None:
+        """The scheduler archives what it says it archives, and nothing else."""
+        self.clock.advance(hours=hours)
+        report = self.memos.scheduler(rules=Rules(archive_after=86_400.0)).tick()
+        for job in report.jobs:
+            known = self.world[job.cube_id]
+            assert job.kind == "Archive"
+            assert job.status == "done"
+            assert known.there and known.state in (State.GENERATED, State.ACTIVATED)
+            self.world[job.cube_id] = replace(known, state=State.ARCHIVED)
+
+    @rule(target=ids, id=ids, words=texts, more=texts, keep=st.booleans())
+    def what_if(self, id: str, words: str, more: str, keep: bool) -> object:
+        """A branch changes nothing until it is merged, and nothing at all if it is dropped."""
+        known = self.world[id]
+        branch = self.maya.branch("what if")
+        copies = {cube.text: cube.id for cube in branch.list()}
+        can = known.there and known.state in (State.GENERATED, State.ACTIVATED)
+        can = can and [one.text for one in self.world.values()].count(known.text) == 1
+        if can:
+            branch.update(copies[known.text], words)
+        branch.add(more)
+        assert seen(self.maya.list()) == plain(self.world)
+        if not keep:
+            self.maya.drop_branch("what if")
+            return multiple()
+        added = [one.id for one in self.maya.merge_branch("what if") if one.kind == "added"]
+        if can and words != known.text:
+            self.world[id] = replace(known, text=words)
+            self.versions[id].append(words)
+        self.world[added[0]], self.versions[added[0]] = Known(more, State.GENERATED), [more]
+        return added[0]
 
     @rule()
     def reopen(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from memos_integrations import errors
 from memos_integrations.errors import (
+    BranchConflictError,
     CubeNotFoundError,
     IllegalTransitionError,
     MemOSError,
@@ -60,6 +61,8 @@ def made(kind: Kind) -> MemOSError:
         return VersionConflictError("7", expected=1, actual=2)
     if kind is IllegalTransitionError:
         return IllegalTransitionError("7", "restore", "frozen", ["unfreeze"])
+    if kind is BranchConflictError:
+        return BranchConflictError("what if", ["7 became this and that"])
     return kind("it's what to do")
 
 
@@ -70,7 +73,12 @@ def test_each_error_is_documented_and_no_runtime_error(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [k for k in ERRORS.values() if k not in (VersionConflictError, IllegalTransitionError)]
+    "kind",
+    [
+        k
+        for k in ERRORS.values()
+        if k not in (VersionConflictError, IllegalTransitionError, BranchConflictError)
+    ],
 )
 def test_a_message_is_printed_as_it_is(kind: Kind) -> None:
     assert str(made(kind)) == "it's what to do"
