@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, ParamSpec, TypeGuard, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeGuard, TypeVar
 
 import networkx as nx
 
@@ -24,6 +25,9 @@ from memos_integrations.cube import (
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.activity_log import LogEntry
 from memos_integrations.infrastructure.moments import Moment
+from memos_integrations.infrastructure.prov_export.blaming import Blame
+from memos_integrations.infrastructure.prov_export.comparing import Comparison
+from memos_integrations.infrastructure.prov_export.questions import Step
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
@@ -31,13 +35,16 @@ from memos_integrations.interface import logquery
 from memos_integrations.interface.logquery import LogQuery
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.ledger import Ledger
+from memos_integrations.operation.branches import Branch, Branches, Prefer
 from memos_integrations.operation.lifecycle import MemLifecycle
 from memos_integrations.operation.operator import Choose, MemOperator, Progress
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
+from memos_integrations.session_branch import BranchVerbs
 from memos_integrations.session_life import LifeVerbs
+from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_past import PastVerbs, read_when
 from memos_integrations.shelf import Shelf
 
@@ -58,7 +65,7 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-class MemorySession(LifeVerbs, PastVerbs):
+class MemorySession(LifeVerbs, LineageVerbs, PastVerbs, BranchVerbs):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
     Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
@@ -86,6 +93,7 @@ class MemorySession(LifeVerbs, PastVerbs):
         self._vault, self._operator, self._reader, self._clock = vault, operator, reader, clock
         self._lifecycle = MemLifecycle(vault, clock=clock, activity=operator.activity)
         self._times = TimeMachine(vault, operator, clock=clock)
+        self._branches = Branches(vault, operator)
 
     def __repr__(self) -> str:
         return f"MemorySession({self.principal.id!r}, namespace={self.namespace!r})"
@@ -257,10 +265,6 @@ class MemorySession(LifeVerbs, PastVerbs):
             choose=self._moment_of_search(),
         )
 
-    def _view(self) -> AbstractContextManager[Snapshot]:
-        """What is read."""
-        return self._vault.snapshot(self.namespace)
-
     def _moment_of_search(self) -> Choose | None:
         """The moment that searches are of; ``None``: now."""
         return None
@@ -302,51 +306,6 @@ class MemorySession(LifeVerbs, PastVerbs):
         self._vault.record_placements(
             [cube for cube in cubes if cube.namespace == self.namespace], prompt
         )
-
-    def uses(self, id: str) -> builtins.list[Use]:
-        """The prompts that a memory stood in, as :meth:`record_uses` was told; oldest first.
-
-        Raises :class:`CubeNotFoundError`.
-        """
-        cube_id = check_id(id)
-        with self._view() as view:
-            head = view.head(cube_id, deleted=True)
-            if head is None:
-                raise self._missing(cube_id)
-            return self._vault.placements.of(view.tx, head.cube_pk, cube_id)
-
-    def history(self, id: str) -> builtins.list[MemCube]:
-        """Every version of a memory, oldest first; also of a deleted one."""
-        cube_id = check_id(id)
-        with self._view() as view:
-            head = view.head(cube_id, deleted=True)
-            if head is None:
-                raise self._missing(cube_id)
-            return view.chain(head)
-
-    def lineage(
-        self,
-        id: str,
-        *,
-        direction: Literal["sources", "derived", "both"] = "both",
-        depth: int | None = None,
-    ) -> nx.DiGraph[str]:
-        """The provenance graph of a memory in W3C PROV words; also of a deleted one.
-
-        Nodes are ``<id>@<version>`` (``kind="entity"``), ``activity:<id>`` and
-        ``agent:<principal>``; each edge leads from the later thing to what it came from and
-        carries its ``relation``. ``depth`` limits the steps from the memory.
-        """
-        cube_id = check_id(id)
-        if direction not in ("sources", "derived", "both"):
-            raise InvalidInputError(f"direction {direction!r}: use 'sources', 'derived' or 'both'")
-        if depth is not None and (not _is_int(depth) or depth < 0):
-            raise InvalidInputError(f"depth {depth!r}: give a number of steps, or None for all")
-        with self._view() as view:
-            head = view.head(cube_id, deleted=True)
-            if head is None:
-                raise self._missing(cube_id)
-            return view.closure(head, direction, depth if depth is None else min(depth, 2**31))
 
     def log(
         self,
@@ -427,6 +386,17 @@ class MemorySession(LifeVerbs, PastVerbs):
             owner=self._owner,
         )
 
+    def branch(self, name: str) -> MemorySession:
+        """The session of a branch of this namespace; made, if there is none of this name.
+
+        It begins as a copy of the memories as they stand (conversations and stores are left out).
+        What happens there is not seen here until :meth:`merge_branch`; :meth:`drop_branch` ends
+        it without a trace in searches.
+        """
+        checked = check_text(name, what="branch name", max_bytes=200)
+        path = self._branches.begin(self.namespace, self.principal, checked)
+        return self.below(path[-1])
+
     def shelf(self, name: str) -> Shelf:
         """Memories under keys, in this namespace and below it: what key-value stores are made of.
 
@@ -486,6 +456,26 @@ class MemorySession(LifeVerbs, PastVerbs):
     async def alineage(self, id: str, **options: Any) -> nx.DiGraph[str]:
         """:meth:`lineage` in a worker thread."""
         return await offload(self.lineage, id, **options)
+
+    async def awhy(self, hit_or_id: Hit | MemCube | str) -> builtins.list[Step]:
+        """:meth:`why` in a worker thread."""
+        return await offload(self.why, hit_or_id)
+
+    async def ablame(self, id: str, text: str | None = None) -> builtins.list[Blame]:
+        """:meth:`blame` in a worker thread."""
+        return await offload(self.blame, id, text)
+
+    async def aimpact(self, id: str) -> Impact:
+        """:meth:`impact` in a worker thread."""
+        return await offload(self.impact, id)
+
+    async def acompare(self, id: str, before: int, after: int | None = None) -> Comparison:
+        """:meth:`compare` in a worker thread."""
+        return await offload(self.compare, id, before, after)
+
+    async def asave_lineage(self, id: str, path: str | os.PathLike[str], **options: Any) -> Path:
+        """:meth:`save_lineage` in a worker thread."""
+        return await offload(self.save_lineage, id, path, **options)
 
     async def alog(self, **options: Any) -> builtins.list[LogEntry]:
         """:meth:`log` in a worker thread."""
@@ -555,6 +545,24 @@ class MemorySession(LifeVerbs, PastVerbs):
         """:meth:`diff` in a worker thread."""
         return await offload(self.diff, before, after)
 
+    async def abranch(self, name: str) -> MemorySession:
+        """:meth:`branch`, without blocking the event loop."""
+        return await offload(self.branch, name)
+
+    async def abranches(self) -> builtins.list[Branch]:
+        """:meth:`branches`, without blocking the event loop."""
+        return await offload(self.branches)
+
+    async def amerge_branch(
+        self, name: str, *, prefer: Prefer | None = None
+    ) -> builtins.list[Change]:
+        """:meth:`merge_branch`, without blocking the event loop."""
+        return await offload(self.merge_branch, name, prefer=prefer)
+
+    async def adrop_branch(self, name: str) -> int:
+        """:meth:`drop_branch`, without blocking the event loop."""
+        return await offload(self.drop_branch, name)
+
     async def arollback(self, when: When, **options: Any) -> builtins.list[Change]:
         """:meth:`rollback` in a worker thread."""
         return await offload(self.rollback, when, **options)
@@ -607,6 +615,7 @@ class PastSession(MemorySession):
     add = update = append = delete = merge = _refuse
     archive = restore = freeze = unfreeze = tidy = _refuse
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
+    branch = merge_branch = drop_branch = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

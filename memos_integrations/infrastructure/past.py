@@ -11,11 +11,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure import lexical, lookups, transitions
+from memos_integrations.infrastructure import lexical, lookups, provenance, transitions
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.former_vectors import Former, FormerVectors
@@ -100,6 +101,13 @@ class PastSnapshot(Snapshot):
         )
         there = set(written.scalars())
         return [cube for cube in super().chain(head) if cube.version in there]
+
+    def closure(
+        self, head: Head, direction: provenance.Direction, depth: int | None
+    ) -> nx.DiGraph[str]:
+        """What had been done up to that moment."""
+        until = self.moment.activity_pk
+        return provenance.closure(self.tx, head.cube_pk, direction, depth, until=until)
 
     def load(self, cube_pks: Sequence[int]) -> dict[int, MemCube]:
         """The versions of that moment by key, in their states then; without counters."""

@@ -490,9 +490,11 @@ async def test_async_twins_do_what_the_verbs_do(open_store: Opener, tmp_path: Pa
 def test_every_verb_has_its_twin() -> None:
     verbs = {"add", "get", "search", "update", "delete", "history", "lineage", "count", "list"}
     verbs |= {"get_many", "uses", "record_uses", "embed"}
+    verbs |= {"branch", "branches", "merge_branch", "drop_branch"}
     verbs |= {"append", "merge", "archive", "restore", "freeze", "unfreeze", "life", "tidy"}
     verbs |= {"as_of", "snapshot", "snapshots", "forget_snapshot", "diff", "rollback"}
     verbs |= {"log", "summary"}
+    verbs |= {"why", "blame", "impact", "compare", "save_lineage"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
         "below",

@@ -5,14 +5,20 @@ from __future__ import annotations
 import networkx as nx
 
 from memos_integrations.infrastructure.pictures.layers import is_ending, relation
-from memos_integrations.infrastructure.prov_export.reading import DERIVATIONS, edges_of, kind
+from memos_integrations.infrastructure.prov_export.reading import (
+    DERIVATIONS,
+    by_time,
+    edges_of,
+    kind,
+)
 
 
 def fold(graph: nx.DiGraph[str]) -> nx.DiGraph[str]:
     """The same graph with activities and agents written into the versions.
 
     A version gains ``verb`` and ``by`` (what made it, who did it); a deleted one ``ended``,
-    ``ended_by`` and ``ended_at``. Only the derivations remain as edges. Fold a graph once.
+    ``ended_by`` and ``ended_at``. Its ``state`` is the last one that it was brought into. Only
+    the derivations remain as edges. Fold a graph once.
     """
     folded: nx.DiGraph[str] = nx.DiGraph()
     for node, data in graph.nodes(data=True):
@@ -23,6 +29,10 @@ def fold(graph: nx.DiGraph[str]) -> nx.DiGraph[str]:
     for node in folded:
         for activity in graph.successors(node):
             _note(graph, folded, node, activity)
+        for activity in by_time(graph, graph.predecessors(node)):
+            state = graph.edges[activity, node].get("after")
+            if state is not None:
+                folded.nodes[node]["state"] = state
     return folded
 
 

@@ -108,7 +108,9 @@ def _add_edge(document: ProvDocument, graph: nx.DiGraph[str], later: str, earlie
     ends = qualified(graph, later), qualified(graph, earlier)
     if word in _TIMED:
         activity = later if word == "used" else earlier
-        getattr(document, word)(*ends, time=graph.nodes[activity].get("at"))
+        more = _attributes({**graph.edges[later, earlier], "relation": None})
+        at = graph.nodes[activity].get("at")
+        getattr(document, word)(*ends, time=at, other_attributes=more)
     elif word in _PLAIN:
         getattr(document, word)(*ends)
     else:

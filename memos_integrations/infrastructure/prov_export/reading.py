@@ -44,11 +44,11 @@ def title(graph: nx.DiGraph[str], node: str) -> str:
 
 
 def _state(graph: nx.DiGraph[str], node: str) -> str:
-    """What has become of a version; nothing if it is as it was made."""
+    """What has become of a version; nothing if it is as it was made, or was used."""
     if is_gone(graph, node):
         return done("deleted", graph.nodes[node].get("ended_by"))
     state = str(graph.nodes[node].get("state", "generated"))
-    return "" if state == "generated" else state
+    return "" if state in ("generated", "activated") else state
 
 
 def done(verb: object, by: object) -> str:

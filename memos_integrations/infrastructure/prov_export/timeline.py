@@ -23,8 +23,8 @@ _MOST = 200
 def timeline(graph: nx.DiGraph[str]) -> str:
     """A line of counts, then every activity, oldest first.
 
-    ``+`` stands before a version that it made, ``-`` before one that it ended, ``<`` before
-    what a version came from.
+    ``+`` stands before a version that it made, ``-`` before one that it ended, ``=`` before one
+    whose state it changed, ``<`` before what a version came from.
     """
     lines = [str(describe(graph))]
     for activity in by_time(graph, (n for n in graph if kind(graph, n) == "activity")):
@@ -37,7 +37,20 @@ def timeline(graph: nx.DiGraph[str]) -> str:
                 lines += _made(graph, version)
             elif is_ending(word):
                 lines.append(f"  - {version}")
+        lines += _moved(graph, activity)
     return "\n".join(lines) + "\n"
+
+
+def _moved(graph: nx.DiGraph[str], activity: str) -> list[str]:
+    """The versions whose state an activity changed."""
+    lines = []
+    for version in by_time(graph, graph.successors(activity)):
+        about = graph.edges[activity, version]
+        if "after" in about:
+            reason = shortened(str(about.get("reason") or ""), _MOST)
+            change = f"{about.get('before')} to {about['after']}"
+            lines.append(f"  = {version}  {change}" + (f" ({reason})" if reason else ""))
+    return lines
 
 
 def _made(graph: nx.DiGraph[str], version: str) -> list[str]:

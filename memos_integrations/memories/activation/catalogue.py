@@ -41,6 +41,17 @@ class Entry:
     """By name: data type, shape, and where in the file it begins."""
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A cached piece that knows a memory."""
+
+    path: Path
+    version: int
+    """Of the memory."""
+    size: int
+    """Bytes of the file."""
+
+
 class Catalogue:
     """The pieces in a folder, by digest. Thread-safe; one process a folder."""
 
@@ -170,6 +181,19 @@ class Catalogue:
                 path.unlink(missing_ok=True)
                 continue
             self.touch(digest)
+
+
+def pieces_of(folder: Path, cube_id: str) -> list[Piece]:
+    """The pieces in a folder that know a memory, by name; only looks, and leaves all as it is."""
+    found = []
+    for path in sorted(folder.glob(f"??/*{SUFFIX}")):
+        try:
+            entry = read_entry(path)
+        except (OSError, KeyError, TypeError, ValueError):
+            continue  # damaged, foreign, or deleted meanwhile: it is no cache of anything
+        known = sorted(one.version for one in entry.sources if one.cube_id == cube_id)
+        found += [Piece(path, version, entry.size) for version in known]
+    return found
 
 
 def read_entry(path: Path) -> Entry:
