@@ -22,6 +22,7 @@ from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked
 from memos_integrations.operation.operator import MemOperator, Progress
+from memos_integrations.operation.organiser import Judge
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.scheduler import Caches, MemScheduler
 from memos_integrations.operation.scheduling.policies import KeepPolicy
@@ -48,7 +49,9 @@ class MemOS:
         clock: Clock,
         ids: IdSource,
         search_policy: SearchPolicy,
+        organise: bool | Judge = False,
     ) -> None:
+        self._organise = organise
         self.vault = vault
         """The layer below, for tools and benchmarks."""
         self._reader, self._clock = reader, clock
@@ -73,11 +76,14 @@ class MemOS:
         ids: IdSource | None = None,
         search_policy: SearchPolicy | None = None,
         index_policy: IndexPolicy | None = None,
+        organise: bool | Judge = False,
     ) -> Self:
         """Open the store in the folder ``path``, made if it is missing.
 
         ``embedder``: an :class:`~memos_integrations.protocols.Embedder`, or any LangChain
         ``Embeddings`` or LlamaIndex ``BaseEmbedding``; by default the bundled all-MiniLM-L6-v2.
+        ``organise``: compare each memory that is added with the others, by rules or by a judge
+        that is given; see :meth:`MemorySession.organise`.
 
         Raises :class:`StoreLockedError` if another process owns the folder,
         :class:`NotAStoreError`, :class:`StoreNotWritableError`, :class:`StoreSchemaError`,
@@ -100,6 +106,7 @@ class MemOS:
             clock=clock,
             ids=ids or new_id,
             search_policy=search_policy or SearchPolicy(),
+            organise=organise,
         )
 
     @classmethod
@@ -167,6 +174,7 @@ class MemOS:
             clock=self._clock,
             ledger=self.ledger,
             owner=self,
+            organise=self._organise,
         )
 
     def scheduler(

@@ -50,6 +50,16 @@ class MemoryCall:
 
 
 @dataclass(frozen=True)
+class Successor:
+    """What says it now, in place of an older memory."""
+
+    id: str
+    text: str
+    since: datetime
+    """When the older one ceased to hold: the newer one's event time, else when it was said."""
+
+
+@dataclass(frozen=True)
 class Hit:
     """One memory that came back."""
 
@@ -60,13 +70,16 @@ class Hit:
     """What the score was made of, such as ``dense`` (cosine) and ``lexical`` (BM25)."""
     why: str = ""
     """The reason, in one line."""
+    superseded_by: Successor | None = None
+    """What has replaced this memory, where :meth:`MemorySession.organise` found something."""
 
     def metadata(self) -> dict[str, Any]:
         """What a framework's document carries beside the text; JSON-plain, ``None`` left out.
 
         The same keys in every adapter: ``id``, ``version``, ``score``, ``score_parts``, ``why``,
         the header's descriptive fields, ``state``, ``memory_type``, ``namespace``, and the
-        caller's own under ``metadata``.
+        caller's own under ``metadata``; of what was replaced ``superseded_by`` and
+        ``valid_until``.
         """
         about = self.cube.header.descriptive.model_dump(mode="json")
         facts = {
@@ -81,6 +94,9 @@ class Hit:
             "owner": self.cube.header.governance.owner,
             **about,
         }
+        if self.superseded_by is not None:
+            facts["superseded_by"] = self.superseded_by.id
+            facts["valid_until"] = self.superseded_by.since.isoformat()
         return {name: value for name, value in facts.items() if value is not None}
 
 

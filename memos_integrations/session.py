@@ -24,6 +24,7 @@ from memos_integrations.cube import (
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.activity_log import LogEntry
+from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
@@ -38,13 +39,14 @@ from memos_integrations.memories.ledger import Ledger
 from memos_integrations.operation.branches import Branch, Branches, Prefer
 from memos_integrations.operation.lifecycle import MemLifecycle
 from memos_integrations.operation.operator import Choose, MemOperator, Progress
+from memos_integrations.operation.organiser import Judge, MemOrganiser, Organised
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
 from memos_integrations.session_branch import BranchVerbs
-from memos_integrations.session_life import LifeVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
+from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
 from memos_integrations.shelf import Shelf
 
@@ -65,7 +67,7 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-class MemorySession(LifeVerbs, LineageVerbs, PastVerbs, BranchVerbs):
+class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
     Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
@@ -83,8 +85,9 @@ class MemorySession(LifeVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         clock: Clock,
         ledger: Ledger,
         owner: object = None,
+        organise: bool | Judge = False,
     ) -> None:
-        self._ledger = ledger
+        self._ledger, self._organise = ledger, organise
         self._owner = owner  # the MemOS: open for as long as one of its sessions is in use
         self.principal = principal
         """Who is asking."""
@@ -94,6 +97,9 @@ class MemorySession(LifeVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         self._lifecycle = MemLifecycle(vault, clock=clock, activity=operator.activity)
         self._times = TimeMachine(vault, operator, clock=clock)
         self._branches = Branches(vault, operator)
+        self._organiser = MemOrganiser(vault, operator)
+        if callable(organise):
+            self._organiser = MemOrganiser(vault, operator, organise)
 
     def __repr__(self) -> str:
         return f"MemorySession({self.principal.id!r}, namespace={self.namespace!r})"
@@ -146,13 +152,16 @@ class MemorySession(LifeVerbs, LineageVerbs, PastVerbs, BranchVerbs):
             priority=priority,
             expires_at=expires_at,
         )
-        return self._operator.store(
+        stored = self._operator.store(
             self.namespace,
             self.principal,
             drafts,
             idempotency_key=idempotency_key,
             progress=progress,
         )
+        if self._organise:
+            self._organiser.organise(self.namespace, self.principal)
+        return stored
 
     def update(
         self,
@@ -384,6 +393,7 @@ class MemorySession(LifeVerbs, LineageVerbs, PastVerbs, BranchVerbs):
             clock=self._clock,
             ledger=self._ledger,
             owner=self._owner,
+            organise=self._organise,
         )
 
     def branch(self, name: str) -> MemorySession:
@@ -545,6 +555,18 @@ class MemorySession(LifeVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         """:meth:`diff` in a worker thread."""
         return await offload(self.diff, before, after)
 
+    async def aorganise(self, **options: Any) -> Organised:
+        """:meth:`organise`, without blocking the event loop."""
+        return await offload(self.organise, **options)
+
+    async def alinks(self, id: str | None = None) -> builtins.list[Link]:
+        """:meth:`links`, without blocking the event loop."""
+        return await offload(self.links, id)
+
+    async def atopics(self, filters: Mapping[str, Any] | None = None) -> nx.DiGraph[str]:
+        """:meth:`topics`, without blocking the event loop."""
+        return await offload(self.topics, filters)
+
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
@@ -590,6 +612,7 @@ class PastSession(MemorySession):
             clock=session._clock,
             ledger=session._ledger,
             owner=session._owner,
+            organise=session._organise,
         )
         made.moment = moment
         return made
@@ -615,7 +638,7 @@ class PastSession(MemorySession):
     add = update = append = delete = merge = _refuse
     archive = restore = freeze = unfreeze = tidy = _refuse
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
-    branch = merge_branch = drop_branch = _refuse
+    branch = merge_branch = drop_branch = organise = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

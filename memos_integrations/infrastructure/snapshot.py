@@ -15,7 +15,7 @@ import networkx as nx
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure import lexical, lookups, provenance, transitions
+from memos_integrations.infrastructure import lexical, links, lookups, provenance, transitions
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.index_keeper import (
     TOLERANCE,
@@ -107,6 +107,27 @@ class Snapshot:
         if not filters:
             return self.namespace.live
         return lookups.count(self.tx, [*lookups.readable(self.namespace.pk), *filters])
+
+    def linked(self, cube_pks: Sequence[int]) -> dict[int, list[int]]:
+        """By key: what is linked to it and may be shown, the surest first."""
+        if self.namespace is None:
+            return {pk: [] for pk in cube_pks}
+        found = links.neighbours(self.tx, cube_pks)
+        far = {pk for others in found.values() for pk in others}
+        shown = lookups.passing(self.tx, self.namespace.pk, far, self.now) if far else set()
+        return {pk: [one for one in others if one in shown] for pk, others in found.items()}
+
+    def successors(self, cube_pks: Sequence[int], filters: Sequence[Clause] = ()) -> dict[int, int]:
+        """By key: the newest that has superseded it and may be shown, where there is one."""
+        if self.namespace is None or not cube_pks:
+            return {}
+        found = links.successors(self.tx, cube_pks)
+        far = {pk for others in found.values() for pk in others}
+        if not far:
+            return {}
+        shown = lookups.passing(self.tx, self.namespace.pk, far, self.now, filters)
+        kept = {pk: [one for one in others if one in shown] for pk, others in found.items()}
+        return {pk: others[-1] for pk, others in kept.items() if others}
 
     def closure(
         self, head: Head, direction: provenance.Direction, depth: int | None

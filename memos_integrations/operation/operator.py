@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -143,6 +144,8 @@ class MemOperator:
         the past to search in; then nothing counts as used.
         """
         policy = policy or self._policy
+        if choose is not None:  # links are those of today
+            policy = replace(policy, links=0.0, superseded=0.0)
         clauses = self._vault.clauses(filters)
         if vector is not None:
             vector = checked_vector(self._embedder, vector)

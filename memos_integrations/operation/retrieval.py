@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -15,7 +15,7 @@ from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.lexical import telling_words
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.protocols import Vectors
-from memos_integrations.query import Hit, MemoryCall, TimeWindow
+from memos_integrations.query import Hit, MemoryCall, Successor, TimeWindow
 
 Ranked = Sequence[tuple[int, float]]
 """``(cube key, score)``, best first."""
@@ -40,6 +40,10 @@ class SearchPolicy:
     """Weight of falling into the time that the question speaks of ("last May")."""
     candidates: int = 50
     """How many of each source are fused, at least."""
+    links: float = 0.0
+    """Weight of being linked to what the other sources found first (see ``organise``)."""
+    superseded: float = 1.0
+    """0: leave what was replaced where it is; else what replaced it comes first."""
     same_words: float = 0.97
     """Cosine from which two memories with mostly the same words count as one in a result."""
 
@@ -47,7 +51,7 @@ class SearchPolicy:
         numbers = vars(self).values()
         if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
             raise InvalidInputError(f"every part of a search policy is a number: {self}")
-        weights = (self.dense, self.lexical, self.recency, self.event_time)
+        weights = (self.dense, self.lexical, self.recency, self.event_time, self.links)
         if not all(math.isfinite(w) and w >= 0 for w in weights):
             raise InvalidInputError("search weights must be finite and not negative")
         if self.dense + self.lexical == 0:
@@ -55,6 +59,9 @@ class SearchPolicy:
         if self.rrf_k < 1 or self.candidates < 1 or not self.half_life_days > 0:
             raise InvalidInputError("rrf_k, candidates and half_life_days must be positive")
 
+
+LINKED_FROM = 8
+"""How many of the best candidates bring in what is linked to them."""
 
 MOST_CANDIDATES = 2_000
 """Where widening the search ends when all it finds are repeats."""
@@ -78,10 +85,10 @@ def retrieve(
     want = max(policy.candidates, limit * 2 + 8)
     while True:
         sources = _candidates(view, call, vector, policy, want, filters)
-        found = _ranked(view, call, sources, policy, limit)
+        found = _ranked(view, call, _with_links(view, sources, policy), policy, limit)
         exhausted = all(len(ranked) < want for _, ranked in sources.values())
         if len(found) == limit or exhausted or want >= MOST_CANDIDATES:
-            return found
+            return _newest_first(view, call, found, policy, limit, filters)
         want *= 4
 
 
@@ -102,6 +109,64 @@ def _candidates(
     if by_meaning and vector is not None:
         sources["dense"] = policy.dense, view.nearest(vector, want, filters, asked)
     return dict(sorted(sources.items()))
+
+
+def _with_links(
+    view: Snapshot, sources: dict[str, tuple[float, Ranked]], policy: SearchPolicy
+) -> dict[str, tuple[float, Ranked]]:
+    """The sources, and what is linked to the best of them, in the order of those."""
+    if not policy.links:
+        return sources
+    fused = fuse(sources, policy.rrf_k)
+    best = sorted(fused, key=lambda pk: (-fused[pk], pk))[:LINKED_FROM]
+    linked = view.linked(best)
+    near = list(dict.fromkeys(other for pk in best for other in linked[pk] if other not in best))
+    return {**sources, "links": (policy.links, [(pk, 1.0) for pk in near])} if near else sources
+
+
+def _newest_first(
+    view: Snapshot,
+    call: MemoryCall,
+    found: list[tuple[int, Hit]],
+    policy: SearchPolicy,
+    limit: int,
+    filters: Sequence[Clause],
+) -> list[tuple[int, Hit]]:
+    """What was replaced says so, and comes after what replaced it.
+
+    That is brought in if it was not found itself. A question about a time is about what held then.
+    """
+    newer = view.successors([pk for pk, _ in found], filters) if policy.superseded else {}
+    if not newer:
+        return found
+    hits = dict(found)
+    fetched = view.load(sorted({pk for pk in newer.values() if pk not in hits}))
+    for pk, cube in fetched.items():
+        hits[pk] = Hit(cube, 0.0)
+    order: list[int] = []
+    for pk, hit in found:
+        if (successor := newer.get(pk)) is not None:
+            hits[pk] = _superseded(hit, hits[successor].cube)
+            if call.window is None and successor not in order:
+                better = max(hit.score, hits[successor].score)
+                why = hits[successor].why or f"replaces {_short(hit)}"
+                hits[successor] = replace(hits[successor], score=better, why=why)
+                order.append(successor)
+        if pk not in order:
+            order.append(pk)
+    return [(pk, hits[pk]) for pk in order[:limit]]
+
+
+def _short(hit: Hit) -> str:
+    return f"…{hit.cube.id[-6:]}"
+
+
+def _superseded(hit: Hit, by: MemCube) -> Hit:
+    about = by.header.descriptive
+    since = about.event_time or about.said_at or about.created_at
+    note = f"superseded on {since:%Y-%m-%d}: {by.text[:80]!r}"
+    why = f"{hit.why}; {note}" if hit.why else note
+    return replace(hit, why=why, superseded_by=Successor(by.id, by.text, since))
 
 
 def _ranked(
@@ -223,6 +288,8 @@ def explain(
         shared = shared_words(call.text, cube)
         words = f": {', '.join(shared)}" if shared else ""
         reasons.append(f"words #{ranks['lexical']}{words}")
+    if "links" in ranks:
+        reasons.append("linked to a better one")
     if call.window is not None and _speaks_of(cube, call.window):
         reasons.append(f"time: {call.phrase}" if call.phrase else "time")
     return "; ".join(reasons)
