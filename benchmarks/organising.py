@@ -54,7 +54,7 @@ def main() -> None:
     rows = [
         {"judge": name, "split": split, "relation": relation, **score}
         for name, judge in judges(dev).items()
-        for split in ("dev", "test")
+        for split in ("dev", "test", "unseen")
         for relation, score in scores(judge, [p for p in pairs if p.split == split]).items()
         if relation == "duplicate" or name == "rules"
     ]

@@ -15,6 +15,10 @@ _SINGLE = (
     "|surname|nickname|nationality|hometown|timezone|postcode|employer|director|owner"
     "|supervisor|port|size|price"
 )
+_SINGLE += (
+    "|username|code|pin|login|type|head|captain|president|ceo|colour|number|id|language|currency"
+    "|goal|theme|status|provider|bank|insurer|school|team|title|desk|seat|model|shift|deductible"
+)
 SINGLE = frozenset(_SINGLE.split("|"))
 """Of these a subject has one value at a time; a new value replaces the old one."""
 
@@ -58,15 +62,22 @@ _RULES = (
     ("works at", r"started (?:an? |my )?(?:new )?(?:job|position) (?:at|with) (?P<v>.+)"),
     ("-works at", r"(?:quit|left) (?:my|his|her|the|their) job(?: at (?P<v>.+))?"),
     ("works at", r"(?:(?:am|is|are) )?(?:works?|working|employed) (?:at|for|with) (?P<v>.+)"),
-    ("job", rf"(?:works?|working) (?:in .+ )?as {_A}(?P<v>.+)"),
-    ("diet", rf"(?:(?:am|is|are|have been|has been) )?{_A}(?P<v>vegan|vegetarian|pescatarian)\b.*"),
-    ("diet", r"(?P<v>eats? meat)\b.*"),
-    ("age", r"(?:am|is) (?P<v>[\w-]+) years? old.*|turned (?P<w>[\w-]+)(?: \w+)?"),
+    ("job", rf"(?:works?|working) (?P<also>in .+ )?as {_A}(?P<v>.+)"),
+    (
+        "diet",
+        rf"(?:(?:am|is|are|have been|has been) )?{_A}(?P<v>vegan|vegetarian|pescatarian)s?\b"
+        r"(?P<rest>.*)",
+    ),
+    ("diet", r"(?P<v>eats? meat)\b(?P<rest>.*)"),
+    ("age", r"(?:am|is) (?P<v>[\w-]+) years? old(?P<rest>.*)|turned (?P<w>[\w-]+)(?: \w+)?"),
     ("birthday", r"(?:was|am|is) born on (?P<v>.+)"),
     ("birthplace", r"(?:was|am|is) born in (?P<v>\D+)"),
     ("partner", r"(?:(?:am|is|are) |got )?(?:married|engaged) to (?P<v>.+)"),
-    ("partner", r"(?:(?:am|is|are) |got )?(?P<v>single|divorced|separated)\b.*"),
-    ("allergic to", r"(?:am|is|are) allergic to (?P<v>.+)|(?:have|has) an? (?P<w>\w+) allergy.*"),
+    ("partner", r"(?:(?:am|is|are) |got )?(?P<v>single|divorced|separated)\b(?P<rest>.*)"),
+    (
+        "allergic to",
+        r"(?:am|is|are) allergic to (?P<v>.+)|(?:have|has) an? (?P<w>\w+) allergy(?P<rest>.*)",
+    ),
     ("afraid of", r"(?:am|is|are) (?:afraid|scared|terrified) of (?P<v>.+)"),
     ("name", r"(?:am|is|are) (?:called|named) (?P<v>.+)"),
     ("job", rf"(?:am|is|are) {_A}(?P<v>{_TRADE}\b.*)"),
@@ -88,12 +99,12 @@ _RULES = (
     ("phone number", r"(?:have|has) an? (?:new )?phone number:? (?P<v>.+)"),
     (
         "has",
-        r"(?:have|has|owns?|have got|has got) (?!left|quit|given|gave|lost|sold|\w+ed\b)"
+        r"(?:have|has|owns?|have got|has got) (?!become|left|quit|given|gave|lost|sold|\w+ed\b)"
         rf"{_A}(?P<v>.+)",
     ),
     ("weight", r"weighs? (?P<v>.+)"),
     ("wakes up", r"(?:wakes?|gets?) up at (?P<v>.+)"),
-    ("sleeps", r"sleeps? (?P<v>well|badly)\b.*"),
+    ("sleeps", r"sleeps? (?P<v>well|badly)\b(?P<rest>.*)"),
     ("-cancelled", r"(?:is|was|are|has been) (?:cancelled|canceled|called off)(?P<v>.*)"),
     ("-uses", r"switched (?:over )?from (?P<v>.+?) to (?P<was>.+)"),
 )
@@ -109,6 +120,8 @@ SCHEDULED = re.compile(
 ALIKE = tuple(
     (re.compile(pattern), same)
     for pattern, same in (
+        (r"^(?:she|he|they|my \w+|\w+) (?:told (?:me|us)|said|says)(?: that)? ", ""),
+        (r"\blast name\b", "surname"),
         (r"\bm[ou]m\b", "mother"),
         (r"\bdad\b", "father"),
         (r"\bflatmate\b", "roommate"),

@@ -8,6 +8,9 @@ from memos_integrations.operation.organising.statements import Statement
 from memos_integrations.operation.organising.times import clash, when
 from memos_integrations.operation.organising.words import content_words
 
+REPLACEABLE = frozenset(("use", "drives", "run"))
+"""Of these somebody may have several; "now" and "switched" tell that one takes another's place."""
+
 
 @dataclass(frozen=True)
 class Clash:
@@ -32,7 +35,10 @@ def contradiction(new: Statement, old: Statement) -> Clash | None:
 
 def same_subject(new: Statement, old: Statement) -> bool:
     """Whether both are about the same; "the office" is also that of whoever says "our office"."""
-    if new.subject == old.subject:
+    if new.alias and old.alias and new.alias != old.alias:
+        return False
+    known = {old.subject, old.alias} - {""}
+    if new.subject == old.subject or new.subject in known or new.alias in known:
         return True
     ownerless = "" in (new.subject, old.subject)
     return ownerless and "'s " not in new.subject + old.subject and _head(new) == _head(old)
@@ -101,7 +107,10 @@ def _new_value(new: Statement, old: Statement) -> Clash | None:
     """The same attribute with another value, where there is one at a time."""
     if not (new.positive and old.positive) or not same_attribute(new, old):
         return None
-    if not (new.single and old.single) and not _counted(new, old) and not new.changed:
+    if new.attribute == "*":
+        return None
+    replaceable = new.changed and new.attribute.rsplit(" ", 1)[-1] in REPLACEABLE
+    if not (new.single and old.single) and not _counted(new, old) and not replaceable:
         return None
     if not _other_value(new, old):
         return None

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from memos_integrations.operation.organising.contradictions import contradiction, label
+from memos_integrations.operation.organising.contradictions import (
+    contradiction,
+    label,
+    same_attribute,
+    same_subject,
+)
 from memos_integrations.operation.organising.memo import Memo
 from memos_integrations.operation.organising.sameness import (
     differs,
@@ -91,22 +96,34 @@ def _reworded(new: Memo, old: Memo, cosine: float, at: Thresholds) -> Found | No
         return None
     if cosine < at.reworded_cosine or differs(new, old):
         return None
-    if (new.words ^ old.words) - same[0].known_words:  # the rest is said in one of them only
-        return None
     because = f"same subject, attribute and value ({label(same[0])} {same[0].value})"
     return Found(Relation.DUPLICATE, round(max(cosine, 0.5), 3), because)
 
 
 def _elaborates(new: Memo, old: Memo, cosine: float, at: Thresholds) -> Found | None:
     more = new.words - old.words
-    if new.asks or old.asks or not more or not old.words <= new.words or not old.words:
+    if new.asks or old.asks or not more or not old.words <= new.words:
+        return None
+    if len(old.words) < 3 and not any(one.attribute for one in old.statements):
         return None
     if cosine < at.elaboration_cosine or other_speaker(new, old) or other_day(new, old):
         return None
-    if {one.denies for one in old.statements} != {new.statements[0].denies}:
+    if not _goes_on(new, old) or {one.denies for one in old.statements} != {
+        new.statements[0].denies
+    }:
         return None
     because = f"says the same, and more: {', '.join(sorted(more)[:5])}"
     return Found(Relation.ELABORATES, round(min(1.0, cosine), 3), because)
+
+
+def _goes_on(new: Memo, old: Memo) -> bool:
+    """Whether the new one speaks of what the old one speaks of, and of no change in it."""
+    if any(one.changed for one in new.statements) and not any(o.changed for o in old.statements):
+        return False
+    return any(
+        (a.attribute == b.attribute == "") or (same_subject(a, b) and same_attribute(a, b))
+        for _, a, b in _pairs(new, old)
+    )
 
 
 def _event(new: Memo, old: Memo, cosine: float, at: Thresholds) -> Found | None:

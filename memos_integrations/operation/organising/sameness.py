@@ -33,6 +33,8 @@ def differs(new: Memo, old: Memo) -> bool:
         return True
     if numbers(new.words) != numbers(old.words) or _names_differ(new, old):
         return True
+    if _others(new, old):
+        return True
     mine, other = new.words & _CALENDAR, old.words & _CALENDAR
     return mine != other or _polarity(new) != _polarity(old)
 
@@ -56,6 +58,8 @@ def says_the_same(new: Statement, old: Statement) -> bool:
         return False
     if not same_attribute(new, old) or new.attribute == "*":
         return False
+    if new.tail_words != old.tail_words:
+        return False
     timed = new.attribute == "birthday" or new.attribute.endswith(" when")
     if timed and when(new.value):
         return when(new.value) == when(old.value)
@@ -72,6 +76,13 @@ def _names_differ(new: Memo, old: Memo) -> bool:
         return True
     swapped = sorted(mine) == sorted(other) and mine != other
     return swapped and len(set(mine)) > 1 and " and " not in f"{new.text} {old.text}"
+
+
+def _others(new: Memo, old: Memo) -> bool:
+    """Whether both are known to be about somebody, and not the same: Ann paid Bo, Bo paid Ann."""
+    pairs = list(zip(new.statements, old.statements, strict=False))
+    known = [(a, b) for a, b in pairs if "?" not in (a.subject, b.subject)]
+    return any(a.attribute == b.attribute and not same_subject(a, b) for a, b in known)
 
 
 def _polarity(memo: Memo) -> list[bool]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from memos_integrations.operation.organising.attributes import ALIKE, MANY, PARTNER, PEOPLE, RULES
+from memos_integrations.operation.organising.phrases import head_of, owned_by, owner_of, tail_of
 from memos_integrations.operation.organising.times import when
 from memos_integrations.operation.organising.words import NUMBERS, stem
 
@@ -17,6 +18,8 @@ class Shape:
     subject: str
     attribute: str
     value: str
+    tail: str = ""
+    alias: str = ""
     former: str = ""
     positive: bool = True
     past: bool = False
@@ -37,8 +40,10 @@ _NOUN = re.compile(
     r" (?P<v>.+)"
 )
 _REVERSED = re.compile(
-    r"(?P<v>.+?) (?:is|are) (?P<owner>my|our|[\w-]+'s) (?P<noun>favourite [\w-]+|[\w-]+)"
+    r"(?P<v>.+?) (?:is|are) (?:(?P<owner>my|our|[\w-]+'s) (?P<noun>favourite [\w-]+|[\w-]+)"
+    r"|the (?P<role>[\w-]+) of (?P<of>[\w-]+(?: [\w-]+){0,4}))"
 )
+_PLANNED = re.compile(r"^(?:called |named |(?:planned|scheduled|due|set)(?: for)? )")
 _SUBJECT = re.compile(
     r"(?P<own>(?:(?:my|our) |[\w-]+'s )[\w-]+)(?P<called> [\w-]+)? (?P<rest>.+)"
     r"|(?P<who>i|we|(?:the )?user|[\w-]+) (?P<more>.+)"
@@ -48,11 +53,8 @@ _QUITS = re.compile(
 )
 _BEGINS = re.compile(r"(?:(?:have|has) )?started (?:to )?(?P<v>\w+ing\b.*|\w+\b.*)")
 _HELPER = re.compile(r"(?:have|has|am|are|is) (?:been )?(?=[\w-]+(?:ing|ed)\b)|do |does |did ")
-_CUT = re.compile(
-    r",| (?:and (?!\w+$)|because |that |which |who |with |instead of |since |before |after |when "
-    r"|but |so |near |for |from |in |at |on )"
-)
-_FIRST = ("a ", "an ", "the ", "my ", "our ", "some ")
+_THIRD = re.compile(r"[a-z]+(?:s|ed)\b|no longer|went|got|had|took|left|gave|quit|can|will|made")
+_THING = re.compile(r"the (?P<noun>[\w-]+) (?P<verb>runs|uses|needs|supports) (?:on )?(?P<v>.+)")
 
 
 def shape_of(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
@@ -71,23 +73,36 @@ def _order(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
     if match is None:
         return None
     attribute = "reply in" if match["in"] else stem(match["verb"])
-    return Shape("order", attribute, _core(match["v"]), positive=match["stop"] is None)
+    return Shape("order", attribute, head_of(match["v"]), positive=match["stop"] is None)
 
 
 def _person(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
     """Somebody and what the table of attributes knows."""
-    subject, rest = _subject(body, speaker, called)
+    subject, alias, rest = _subject(body, speaker, called)
     if not subject:
         return None
+    known = _known(subject, alias, rest)
+    ended = None if known else _QUITS.fullmatch(rest)
+    if ended is None:
+        return known
+    verb, _, value = ended["v"].partition(" ")
+    known = _known(subject, alias, f"{stem(verb)} {value}")
+    past = ended["how"] == "used to"
+    return replace(known, positive=not known.positive, past=past) if known else None
+
+
+def _known(subject: str, alias: str, rest: str) -> Shape | None:
     for attribute, positive, pattern in RULES:
         match = pattern.fullmatch(rest)
         if match:
             groups = match.groupdict()
-            value = _core(groups.get("v") or groups.get("w") or "")
+            said = groups.get("v") or groups.get("w") or ""
+            value = head_of(said)
+            tail = " ".join((tail_of(said), groups.get("also") or "", groups.get("rest") or ""))
             if attribute == "prefers":
-                attribute = f"prefers {stem(value.split()[-1])}"
-            shape = Shape(subject, attribute, value, groups.get("was") or "", positive)
-            return replace(shape, past="used to" in rest)
+                attribute = f"prefers {stem(value.rpartition(' ')[2])}"
+            past, former = "used to" in rest, groups.get("was") or ""
+            return Shape(subject, attribute, value, tail, alias, former, positive, past)
     return None
 
 
@@ -96,7 +111,8 @@ def _reversed(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
     match = _REVERSED.fullmatch(body)
     if match is None:
         return None
-    return _owned(_owner(match["owner"], speaker), match["noun"], match["v"], called)
+    owner = owner_of(match["owner"] or match["of"], speaker)
+    return _owned(owner, match["noun"] or match["role"], match["v"], called)
 
 
 def _noun(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
@@ -104,7 +120,7 @@ def _noun(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
     match = _NOUN.fullmatch(body)
     if match is None or not (match["owner"] or match["moved"] or body.find(":") > 0):
         return None
-    owner = _owner(match["of"] or match["owner"] or "the", speaker)
+    owner = owner_of(match["of"] or match["owner"] or "the", speaker)
     noun = " ".join(filter(None, (match["noun"], match["verb"])))
     noun = noun.removesuffix(" lives")
     return _owned(owner, noun, match["v"], called, moved=match["moved"] is not None)
@@ -113,30 +129,36 @@ def _noun(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
 def _owned(
     owner: str, noun: str, value: str, called: frozenset[str], *, moved: bool = False
 ) -> Shape:
-    for verb in ("called ", "named "):
-        value = value.removeprefix(verb)
-    core = _core(value)
+    value = _PLANNED.sub("", value)
+    head, tail = head_of(value), tail_of(value)
+    kin = owner.rsplit(" ", 1)[-1]
     if value.startswith(("cancelled", "canceled", "called off")):
         return Shape(owner, f"{noun} when", "", positive=False)
     if when(value):
         attribute = noun if noun == "birthday" else f"{noun} when"
         return Shape(owner, attribute, value, specific=True)
     if value.startswith(("on ", "in ", "at ")) or moved:
-        return Shape(owner, f"{noun} where", core)
-    specific = bool(called & set(core.split())) or any(c.isdigit() for c in core)
-    specific = specific or core.split()[0] in NUMBERS
-    if noun in PARTNER or owner.rsplit(" ", 1)[-1] in PARTNER:
-        return Shape(owner.removesuffix(f"'s {owner.rsplit(' ', 1)[-1]}"), "partner", core)
-    if noun in PEOPLE and specific:
-        return Shape(_of(owner, noun), "name", core, specific=noun not in MANY)
+        return Shape(owner, f"{noun} where", head, tail)
+    named = bool(called & set(head.split())) or head.partition(" ")[0] in NUMBERS
+    specific = named or any(letter.isdigit() for letter in head)
+    if noun in PARTNER or kin in PARTNER:
+        return Shape(owner.removesuffix(f"'s {kin}"), "partner", head, tail)
     if noun in PEOPLE:
-        return Shape(_of(owner, noun), "is", core)
-    return Shape(owner, noun, core, specific=specific and noun != "name")
+        attribute = "name" if specific else "is"
+        return Shape(
+            owned_by(owner, noun), attribute, head, tail, specific=specific and noun not in MANY
+        )
+    return Shape(owner, noun, head, tail, specific=specific and noun != "name")
 
 
 def _generic(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
     """Somebody with any verb: ``bruno plays the cello``."""
-    subject, rest = _subject(body, speaker, called)
+    thing = _THING.fullmatch(body)
+    if thing:
+        return Shape(
+            "", f"{thing['noun']} {stem(thing['verb'])}", head_of(thing["v"]), tail_of(thing["v"])
+        )
+    subject, alias, rest = _subject(body, speaker, called)
     if not subject:
         return None
     ended, begun = _QUITS.fullmatch(rest), _BEGINS.fullmatch(rest)
@@ -147,46 +169,26 @@ def _generic(body: str, speaker: str, called: frozenset[str]) -> Shape | None:
     verb, _, value = _HELPER.sub("", rest, count=1).partition(" ")
     loose = ended is not None and ended["how"] != "used to" and not verb.endswith("ing")
     if loose:
-        return Shape(subject, "*", _core(rest), positive=False)
+        return Shape(subject, "*", head_of(rest), alias=alias, positive=False)
     past = ended is not None and ended["how"] == "used to"
-    return Shape(subject, stem(verb), _core(value), positive=ended is None, past=past)
+    head, tail = head_of(value), tail_of(value)
+    return Shape(subject, stem(verb), head, tail, alias, positive=ended is None, past=past)
 
 
-def _subject(body: str, speaker: str, called: frozenset[str]) -> tuple[str, str]:
-    """Who the sentence is about and what follows; ("", "") where nobody is found."""
+def _subject(body: str, speaker: str, called: frozenset[str]) -> tuple[str, str, str]:
+    """Who the sentence is about, their name beside it, and what follows; "" where nobody is."""
     match = _SUBJECT.fullmatch(body)
     if match is None:
-        return "", ""
+        return "", "", ""
     if match["own"]:
         owner, noun = match["own"].rsplit(" ", 1)
         if noun not in PEOPLE:
-            return "", ""
+            return "", "", ""
         name = (match["called"] or "").strip()
-        rest = match["rest"] if name in called else f"{name} {match['rest']}".strip()
-        return _of(_owner(owner, speaker), noun), rest
+        if name in called:
+            return owned_by(owner_of(owner, speaker), noun), name, match["rest"]
+        return owned_by(owner_of(owner, speaker), noun), "", f"{name} {match['rest']}".strip()
     who, rest = match["who"].removeprefix("the "), match["more"]
     if who in ("i", "we", "user"):
-        return speaker, rest
-    return (who, rest) if who in called else ("", "")
-
-
-def _owner(word: str, speaker: str) -> str:
-    """``my``, ``anna's`` or ``the`` as a subject."""
-    if word in ("my", "our", "the user's", "user's"):
-        return speaker
-    if word == "the":
-        return ""
-    word = word.removeprefix("the ").removesuffix("'s")
-    return _of(speaker, word[3:]) if word.startswith("my ") else word
-
-
-def _of(owner: str, noun: str) -> str:
-    return f"{owner}'s {noun}" if owner else noun
-
-
-def _core(value: str) -> str:
-    """The head of a value: what stands before the first comma, preposition or clause."""
-    for first in _FIRST:
-        value = value.removeprefix(first)
-    head = _CUT.split(value, maxsplit=1)[0].strip()
-    return head or value
+        return speaker, "", rest
+    return (who, "", rest) if who in called and _THIRD.match(rest) else ("", "", "")

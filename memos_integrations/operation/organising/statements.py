@@ -27,13 +27,9 @@ _CHANGED = re.compile(
     r"|cancelled|canceled|called off|left|given up|gave up)\b"
 )
 _INSTEAD = re.compile(r",? instead of (?P<was>.+)$|, (?:and )?not (?P<or>.+)$")
+_CLAUSE = re.compile(r", | (?:and|but|because|that|if|when|so|until) ")
 _NOT = re.compile(r"\b(?:(?:do|does|did|will|would|can) )?(?:not|never|no longer)\b(?: ever)? ?")
 _DISLIKES = re.compile(r"\b(?:dislikes?|hates?|loathes?|stopped|quit|used to|without|stop)\b")
-_EXPRESSING = (
-    "live work own number reach born husband wife marry married allergy allergic drive car home"
-    " hate stand say marri birth date"
-)
-_VERBS = frozenset(_EXPRESSING.split())
 _FILLERS = re.compile(
     r"\b(?:really|just|also|currently|actually|now|still|always|ever|a lot|very much|these days"
     r"|at the moment|any more|again|after all|from now on|nowadays|usually|please|daily|already"
@@ -54,6 +50,10 @@ class Statement:
     subject: str = "?"
     attribute: str = ""
     value: str = ""
+    tail: str = ""
+    """What follows the head of the value: "in Alfama" of "in Lisbon, in Alfama"."""
+    alias: str = ""
+    """The subject's name where it is known by another: clara, of "my sister Clara"."""
     instead_of: str = ""
     positive: bool = True
     past: bool = False
@@ -80,9 +80,9 @@ class Statement:
         return content_words(self.value)
 
     @property
-    def known_words(self) -> frozenset[str]:
-        """What the subject, the attribute and the value account for."""
-        return content_words(f"{self.subject} {self.attribute} {self.value}") | _VERBS
+    def tail_words(self) -> frozenset[str]:
+        """The stems of what is said beside the value."""
+        return content_words(self.tail)
 
 
 def read_statement(text: str, speaker: str | None = None) -> Statement:
@@ -116,7 +116,9 @@ def _read(sentence: str, speaker: str, question: bool) -> Statement:
     if question or len(said) > LONGEST_SENTENCE:
         return base
     body, was = _without_former(said)
-    body, denials = _NOT.subn("", body)
+    main = _CLAUSE.split(body, maxsplit=1)[0]
+    denials = len(_NOT.findall(main))
+    body = _NOT.sub("", body)
     body = " ".join(_FILLERS.sub("", body).split()).rstrip(" ,")
     shape = shape_of(body, speaker, frozenset(names(sentence)))
     return _stated(base, shape, was, denied=denials % 2 == 1) if shape else base
@@ -139,6 +141,8 @@ def _stated(base: Statement, shape: Shape, was: str, *, denied: bool) -> Stateme
         subject=shape.subject,
         attribute=attribute,
         value=value,
+        tail=shape.tail,
+        alias=shape.alias,
         instead_of=was or shape.former,
         positive=positive,
         past=shape.past,

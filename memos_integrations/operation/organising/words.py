@@ -43,7 +43,8 @@ WEEKDAYS = frozenset(_WEEKDAYS.split())
 _MONTHS = "january february march april may june july august september october november december"
 MONTHS = frozenset(_MONTHS.split())
 _STOP = (
-    "a an the this that these those i me my mine we us our you your he him his she her it"
+    "told said thanks thank bye hi hey hello wow oh yeah okay gonna"
+    " a an the this that these those i me my mine we us our you your he him his she her it"
     " its they them their am is are was were be been being have has had do does did will"
     " would can could shall should may of to in on at for with by from as into about and or"
     " but so than then there here very really just also too actually currently now still"
@@ -112,7 +113,18 @@ def _root(root: str) -> str:
 
 def content_words(text: str) -> frozenset[str]:
     """The stems of ``text`` without stop words; numbers and names among them."""
-    return frozenset(stem(word) for word in TOKEN.findall(plain(text)) if word not in STOP)
+    return frozenset(
+        stem(part)
+        for word in TOKEN.findall(plain(text))
+        for part in _parts(word)
+        if part not in STOP
+    )
+
+
+def _parts(word: str) -> list[str]:
+    """``lactose-intolerant`` is two words, ``tulip-77`` and ``thirty-four`` are one."""
+    joined = "-" in word and word not in NUMBERS and word.replace("-", "").isalpha()
+    return word.split("-") if joined else [word]
 
 
 def names(text: str) -> tuple[str, ...]:
