@@ -1,9 +1,10 @@
 """Relations between two memories on labelled pairs, beside two simple ways to find duplicates.
 
-``python benchmarks/organising.py``. The pairs stand in ``benchmarks/data/organising_pairs.jsonl``,
-half for tuning (dev), half for judging (test). Precision, recall and F1 of each relation; an answer
-"same entity" or "same event" counts as none. Baselines answer "duplicate" from a cosine, or from a
-share of common words, on; each threshold is the best for F1 on dev. Embedder: the bundled one.
+``python benchmarks/organising.py``. The pairs stand in ``benchmarks/data/organising_pairs.jsonl``:
+``dev`` for tuning, ``test`` from the same batch for judging, ``unseen`` written after the rules and
+never tuned on. Precision, recall and F1 of each relation; an answer "same entity" or "same event"
+counts as none. Baselines answer "duplicate" from a cosine, or from a share of common words, on;
+each threshold is the best for F1 on dev. Embedder: the bundled one.
 """
 
 from __future__ import annotations
