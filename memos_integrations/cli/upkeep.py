@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,8 +18,11 @@ from memos_integrations.cli.options import (
     DEFAULT_PATH,
     DebugOption,
     JsonOption,
+    NamespaceOption,
     PathOption,
+    UserOption,
     existing,
+    open_session,
     open_store,
 )
 
@@ -27,12 +31,26 @@ if TYPE_CHECKING:
 
 
 def stats(
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the use of a namespace (.png, .svg)."),
+    ] = None,
     path: PathOption = DEFAULT_PATH,
+    user: UserOption = "me",
+    namespace: NamespaceOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Count what is in the store, and say how the index stands."""
+    """Count what is in the store, say how the index stands; --plot: who did what, what is used."""
     with serve(as_json=as_json, debug=debug) as desk:
+        if plot is not None:
+            from memos_integrations.infrastructure.pictures.activity import draw_activity
+
+            with open_session(path, user, namespace) as session:
+                summary = session.summary()
+            drawn = draw_activity(summary, plot)
+            desk.tell({"plot": str(drawn), **summary}, lambda out: out.print(f"drawn: {drawn}"))
+            return
         with open_store(path) as memory:
             found = memory.stats()
         desk.tell(found, lambda out: _print_mapping(out, found))

@@ -15,8 +15,10 @@ from memos_integrations.infrastructure.schema import (
     activities,
     cubes,
     from_micros,
+    placements,
     to_micros,
     transitions,
+    usage,
     versions,
 )
 
@@ -126,3 +128,16 @@ def summary(tx: sa.Connection, namespace_pk: int) -> dict[str, dict[str, int]]:
         }
         for name, column in columns.items()
     }
+
+
+def usage_summary(tx: sa.Connection, namespace_pk: int) -> dict[str, int]:
+    """How much of a namespace is used: recalls by searches, and appearances in prompts."""
+    mine = cubes.c.namespace_pk == namespace_pk
+    recalls = sa.select(sa.func.coalesce(sa.func.sum(usage.c.uses), 0), sa.func.count())
+    recalls = recalls.join(cubes, cubes.c.pk == usage.c.cube_pk).where(mine)
+    shown = sa.select(sa.func.count(), sa.func.count(placements.c.prompt.distinct()))
+    shown = shown.join(cubes, cubes.c.pk == placements.c.cube_pk).where(mine)
+    recalled, memories = tx.execute(recalls).one()
+    places, prompts = tx.execute(shown).one()
+    names = ("recalls", "memories_recalled", "appearances", "prompts")
+    return dict(zip(names, map(int, (recalled, memories, places, prompts)), strict=True))

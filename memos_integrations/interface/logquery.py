@@ -89,11 +89,14 @@ def ask(vault: MemVault, path: Namespace, query: LogQuery) -> list[LogEntry]:
 
 
 def summarise(vault: MemVault, path: Namespace, hottest: int) -> dict[str, Any]:
-    """Activities by verb, principal and day; memories by state; the hottest. JSON-plain."""
+    """Activities by verb, principal and day; memories by state; use; the hottest. JSON-plain."""
+    vault.flush_counters()
     with vault.snapshot(path) as view:
         if view.namespace is None:
-            return {"verbs": {}, "principals": {}, "days": {}, "states": {}, "hottest": []}
+            empty: dict[str, Any] = {"verbs": {}, "principals": {}, "days": {}, "states": {}}
+            return {**empty, "use": {}, "hottest": []}
         counts: dict[str, Any] = activity_log.summary(view.tx, view.namespace.pk)
+        counts["use"] = activity_log.usage_summary(view.tx, view.namespace.pk)
     states: dict[str, int] = {}
     hot: list[tuple[float, str, int, str]] = []
     after: str | None = None

@@ -81,7 +81,9 @@ class MemOrganiser:
         """Topics over concepts over these memories."""
         tied = [(link.subject, link.object) for link in self.links(path)]
         memos = {cube.id: memo(cube) for cube in cubes}
-        return nx.relabel_nodes(group(memos, tied), {f"fact:{one}": one for one in memos})
+        names = {f"fact:{one}": one for one in memos}
+        named: nx.DiGraph[str] = nx.relabel_nodes(group(memos, tied), names)
+        return named
 
     def _page(self, path: Namespace, who: Principal) -> list[Fresh]:
         """Compare the next memories, write what was found and how far it went."""

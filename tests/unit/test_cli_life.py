@@ -58,3 +58,21 @@ def test_the_log(ids: list[str]) -> None:
     assert [entry["verb"] for entry in only["entries"]] == ["activate"]
     assert "nothing has been done here yet" in run("log", "--user", "jonas")
     run("log", "--limit", "0", code=2)
+
+
+def test_the_use_of_a_namespace_is_drawn(ids: list[str], tmp_path: Path) -> None:
+    picture = tmp_path / "use.svg"
+    run("add", "it cost $5 and $7 <b>")
+    run("search", "what did it cost")
+    drawn = json.loads(run("stats", "--plot", str(picture), "--json"))
+    assert drawn["use"]["recalls"] >= 2
+    assert drawn["use"]["prompts"] == 0
+    first = picture.read_bytes()
+    assert first.startswith(b"<?xml")
+    run("stats", "--plot", str(picture))
+    assert picture.read_bytes() == first, "the same figures give the same bytes"
+    run("stats", "--plot", str(tmp_path / "use.png"))
+    assert (tmp_path / "use.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("use.txt", "use"):
+        run("stats", "--plot", str(tmp_path / name), code=2)
+    run("stats", "--plot", str(picture), "--user", "nobody", code=2)

@@ -40,13 +40,13 @@ def draw_lineage(graph: nx.DiGraph[str], path: str | os.PathLike[str]) -> Path:
         raise MissingExtraError(
             "pictures need matplotlib: pip install 'memos-integrations[viewer]'"
         ) from None
-    with _own_settings():
+    with own_settings():
         Drawing(graph).save(target)
     return target
 
 
 @contextmanager
-def _own_settings() -> Iterator[None]:
+def own_settings() -> Iterator[None]:
     """Matplotlib's defaults, whatever the user's own settings are, for as long as we draw.
 
     They are global to the process, hence the lock; they are put back afterwards.

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import networkx as nx
 
 from memos_integrations.errors import InvalidInputError, MissingExtraError
-from memos_integrations.infrastructure.pictures.lineage import FORMATS, _own_settings
+from memos_integrations.infrastructure.pictures.lineage import FORMATS, own_settings
 from memos_integrations.infrastructure.prov_export.folding import fold
 
 
@@ -36,7 +36,7 @@ def picture(graph: nx.DiGraph[str], path: str | os.PathLike[str], *, full: bool 
         raise MissingExtraError(
             "pictures need matplotlib: pip install 'memos-integrations[viewer]'"
         ) from None
-    with _own_settings():
+    with own_settings():
         LineageDrawing(shown, folded=not full).save(target)
     return target
 

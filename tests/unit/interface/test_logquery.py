@@ -90,8 +90,15 @@ def test_a_summary(memos: MemOS, clock: FakeClock) -> None:
     for _ in range(3):
         maya.search("a red boat", limit=1)
     found = maya.summary()
-    assert found["verbs"] == {"add": 1, "archive": 1, "update": 1}
-    assert list(found["days"].values()) == [1, 2] and found["principals"] == {"maya": 3}
+    assert found["verbs"] == {"activate": 1, "add": 1, "archive": 1, "update": 1}
+    assert found["use"] == {
+        "recalls": 3,
+        "memories_recalled": 1,
+        "appearances": 0,
+        "prompts": 0,
+    }
+    assert list(found["days"].values()) == [1, 3]
+    assert found["principals"] == {"maya": 3, "system": 1}
     assert found["states"] == {"activated": 1, "archived": 1}
     assert [(one["id"], one["uses"]) for one in found["hottest"]] == [(boat.id, 3)]
     json.dumps(found)
