@@ -20,6 +20,8 @@ from memos_integrations.infrastructure.lookups import HEADS, NamespaceRow
 from memos_integrations.infrastructure.schema import cubes, settings, versions
 
 SUPERSEDES, SUPERSEDED_BY = "supersedes", "superseded_by"
+WHOLLY = 0.7
+"""The score from which on the newer memory stands for all that the older one says."""
 
 _HEADS = (
     "SELECT cubes.pk, cubes.head_pk FROM json_each(?) AS asked "
@@ -56,9 +58,11 @@ _TO_SUBJECT = (
     "JOIN cubes AS far ON far.pk = versions.cube_pk AND far.head_pk = versions.pk"
 )
 _FAR = "SELECT cubes.pk, far.pk"
+_WHOLLY = f"links.score >= {WHOLLY}"
 _SUCCESSORS = (
-    f"{_FAR}, versions.pk {_TO_SUBJECT} WHERE links.relation = '{SUPERSEDES}' UNION "
-    f"{_FAR}, versions.pk {_TO_OBJECT} WHERE links.relation = '{SUPERSEDED_BY}' ORDER BY 3"
+    f"{_FAR}, versions.pk {_TO_SUBJECT} WHERE links.relation = '{SUPERSEDES}' AND {_WHOLLY} UNION "
+    f"{_FAR}, versions.pk {_TO_OBJECT} WHERE links.relation = '{SUPERSEDED_BY}' AND {_WHOLLY} "
+    "ORDER BY 3"
 )
 _NEIGHBOURS = (
     f"{_FAR}, links.score {_TO_SUBJECT} UNION ALL {_FAR}, links.score {_TO_OBJECT} ORDER BY 3 DESC"

@@ -50,6 +50,15 @@ def test_what_replaced_a_memory_is_brought_in(alice: MemorySession) -> None:
     assert [hit.cube.id for hit in alice.search("Oslo", filters={"tags": "home"})] == []
 
 
+def test_what_still_holds_in_part_is_not_replaced(alice: MemorySession) -> None:
+    [old] = alice.add("Maya lives in Oslo. Her dog Rex is old. She works at the harbour.")
+    alice.add("Maya lives in Bergen now.")
+    [link] = alice.organise().links
+    assert link.relation == "supersedes" and link.score < 0.7
+    [hit] = alice.search("dog Rex harbour", limit=1)
+    assert (hit.cube.id, hit.superseded_by) == (old.id, None)
+
+
 def test_a_filter_holds_for_what_is_brought_in(alice: MemorySession) -> None:
     [old] = alice.add("Maya lives in Oslo", tags=["home"])
     alice.add("Maya lives in Bergen now")
