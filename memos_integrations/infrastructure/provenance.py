@@ -125,13 +125,15 @@ def _made(tx: sa.Connection, pks: Collection[int], last: int) -> _Rows:
 
 def _between(tx: sa.Connection, made: _Rows) -> _Rows:
     """The edges from one of these versions to another: later, earlier, relation, activity."""
-    inside = _among([row.pk for row in made])
-    return tx.execute(
+    inside = {row.pk for row in made}
+    rows = tx.execute(
         sa.select(edges.c.subject_pk, edges.c.object_pk, edges.c.relation, versions.c.activity_pk)
         .join(versions, versions.c.pk == edges.c.subject_pk)
-        .where(edges.c.subject_pk.in_(inside), edges.c.object_pk.in_(inside))
+        .where(edges.c.subject_pk.in_(_among(inside)))
         .order_by(edges.c.subject_pk, edges.c.object_pk)
-    ).all()
+    )
+    # The other end is looked at here: SQLite would read the list again for each edge.
+    return [row for row in rows if row.object_pk in inside]
 
 
 def _passages(tx: sa.Connection, made: _Rows, last: int) -> _Rows:
