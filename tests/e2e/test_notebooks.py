@@ -12,7 +12,12 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
-PICTURES = {"01_langchain_memory": 3, "02_kv_cache_accelerator": 2, "04_llama_index_memory": 2}
+PICTURES = {
+    "01_langchain_memory": 3,
+    "02_kv_cache_accelerator": 2,
+    "03_lifecycle_and_provenance": 2,
+    "04_llama_index_memory": 2,
+}
 SAYS = {
     "01_langchain_memory": [
         "<memories>\nRemembered from earlier conversations.",
@@ -27,6 +32,15 @@ SAYS = {
         "pieces with the old words: 0\n",
         "tokens, those before it, still come from the cache\n",
         "used most first saves more: True\n",
+    ],
+    "03_lifecycle_and_provenance": [
+        "freeze: activated -> frozen (asked for)",
+        "(update by maya, ",
+        "'Bergen' version 2 by maya",
+        "in spring: Maya lives in Oslo.",
+        "Jonas lives in Utrecht. | replaced by: Jonas lives in Delft now.",
+        "Jonas drinks coffee. / Jonas drinks water.\nJonas drinks coffee.",
+        "week 4: Archive, not used for 35.0 days",
     ],
     "04_llama_index_memory": [
         "<memories>\nRemembered from earlier conversations.",

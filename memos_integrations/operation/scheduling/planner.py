@@ -360,7 +360,11 @@ class Planner:
         if not self._acts:
             return
         form = memory.forms.get(target)
-        memory.waits = "it cannot be held there" if form is None else self._obstacle(memory, target)
+        memory.waits = (
+            f"nothing can hold it in {target} memory"
+            if form is None
+            else self._obstacle(memory, target)
+        )
         if memory.waits or form is None:
             return
         needed = form.bytes - self.holding.free(target)

@@ -162,7 +162,7 @@ def test_without_caches_nothing_is_promoted(scheduler: MemScheduler, alice: Memo
     assert scheduler.tick().jobs == ()
     found = scheduler.explain(cube.id)
     assert found is not None
-    assert "cannot be held there" in found.waits
+    assert "nothing can hold it in activation memory" in found.waits
 
 
 def test_a_new_scheduler_knows_what_the_old_one_knew(
