@@ -21,6 +21,7 @@ from memos_integrations.infrastructure.prov_export.formats import Format
 from memos_integrations.infrastructure.prov_export.questions import Step
 from memos_integrations.infrastructure.prov_export.reading import (
     by_time,
+    counted,
     is_gone,
     memory_of,
     minute,
@@ -67,10 +68,10 @@ class Impact:
     """The KV caches on disk that know it. Those of a changed or deleted memory are not kept."""
 
     def __str__(self) -> str:
-        counts = (
-            f"{self.memory_id}: {len(self.memories)} versions of other memories, "
-            f"{len(self.prompts)} prompts, {len(self.caches)} cached pieces"
+        made = counted(
+            len(self.memories), "version of other memories", "versions of other memories"
         )
+        told = counted(len(self.prompts), "prompt"), counted(len(self.caches), "cached piece")
         stood = (
             f"prompt {shortened(use.prompt, 80)}: version {use.version} at place {use.position}, "
             f"{minute(use.at)} UTC"
@@ -80,7 +81,14 @@ class Impact:
             f"cache {piece.path.stem[:16]}: version {piece.version}, {piece.size:,} bytes"
             for piece in self.caches
         )
-        return "\n".join([counts, *map(str, self.memories), *stood, *kept])
+        return "\n".join(
+            [
+                f"{self.memory_id}: {', '.join((made, *told))}",
+                *map(str, self.memories),
+                *stood,
+                *kept,
+            ]
+        )
 
 
 class LineageVerbs:

@@ -242,7 +242,7 @@ def test_impact(maya: MemorySession) -> None:
     assert [(use.prompt, use.position) for use in found.prompts] == [("run-7", 1)]
     assert found.caches == ()
     lines = str(found).splitlines()
-    assert lines[0] == (f"{boat.id}: 2 versions of other memories, 1 prompts, 0 cached pieces")
+    assert lines[0] == (f"{boat.id}: 2 versions of other memories, 1 prompt, 0 cached pieces")
     assert lines[1].startswith(f"version 1 of {both.id} (2026-01-01 12:")
     assert lines[1].endswith("UTC): Maya has a boat It lies in Oslo")
     assert lines[3].startswith("prompt run-7: version 1 at place 1, 2026-01-01 12:")

@@ -21,6 +21,7 @@ from memos_integrations.infrastructure.prov_export.reading import (
     DERIVATIONS,
     age,
     by_time,
+    counted,
     done,
     edges_of,
     kind,
@@ -67,9 +68,10 @@ class Summary:
 
     def __str__(self) -> str:
         counts = (
-            f"{_count(self.versions, 'version')} of {_count(self.memories, 'memory', 'memories')}",
-            f"{_count(self.activities, 'activity', 'activities')} "
-            f"by {_count(self.agents, 'agent')}",
+            f"{counted(self.versions, 'version')} "
+            f"of {counted(self.memories, 'memory', 'memories')}",
+            f"{counted(self.activities, 'activity', 'activities')} "
+            f"by {counted(self.agents, 'agent')}",
             f"{minute(self.first)} to {minute(self.last)} UTC" if self.first else "",
         )
         return " · ".join(part for part in counts if part)
@@ -218,7 +220,3 @@ def _saying(graph: nx.DiGraph[str], node: str) -> str:
 
 def _when(moment: object) -> str:
     return f"{minute(moment)} UTC" if moment else ""
-
-
-def _count(number: int, one: str, more: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else more or one + 's'}"

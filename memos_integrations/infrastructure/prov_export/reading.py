@@ -88,6 +88,11 @@ def shortened(text: str, most: int) -> str:
     return line[: most - 1].rstrip() + "…" if cut else line
 
 
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """``1 version``, ``2 versions``; ``more`` where an s is not enough."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
 def by_time(graph: nx.DiGraph[str], nodes: Iterable[str]) -> list[str]:
     """Oldest first; of one moment, lower versions first, then by name."""
     return sorted(nodes, key=lambda node: age(graph, node))
