@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import count
 
 import networkx as nx
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from memos_integrations import MemorySession, MemOS
@@ -94,6 +94,9 @@ def test_no_story_has_a_circle(open_store: Opener) -> None:
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(steps, min_size=3, max_size=14))
+    # A rollback that makes a version and changes a state; one that brings back what was deleted.
+    @example([("snapshot", "one"), ("archive", 0), ("rollback", "one"), ("rollback", "one")])
+    @example([("snapshot", "one"), ("delete", 0), ("rollback", "one"), ("delete", 0)])
     def tell(told: list[Step]) -> None:
         story = Story(memory.session(f"maya-{next(names)}"))
         for step in told:

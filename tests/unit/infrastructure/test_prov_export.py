@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from prov import model
 
 from memos_integrations import MemorySession, MemOS
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.infrastructure import provenance
 from memos_integrations.infrastructure.pictures.layers import is_ending
 from memos_integrations.infrastructure.prov_export.folding import fold
 from memos_integrations.infrastructure.prov_export.formats import BY_ENDING, format_of
@@ -36,6 +37,7 @@ from memos_integrations.infrastructure.prov_export.questions import (
     path_to_origin,
     sources,
 )
+from memos_integrations.infrastructure.prov_export.reading import title
 from memos_integrations.infrastructure.prov_export.saving import content, save
 from memos_integrations.infrastructure.prov_export.timeline import timeline
 from memos_integrations.infrastructure.schema import edges, versions
@@ -144,6 +146,22 @@ def test_an_activity_changes_what_was_there_before_it(graph: Graph[str]) -> None
         if "at" in graph.nodes[later] and "at" in graph.nodes[earlier]:
             older, newer = (later, earlier) if is_ending(word) else (earlier, later)
             assert graph.nodes[older]["at"] <= graph.nodes[newer]["at"], (later, word, earlier)
+
+
+def test_an_ending_makes_no_circle() -> None:
+    """An activity that deletes what it used: PROV's two arrows would lead to and fro."""
+    graph: Graph[str] = nx.DiGraph()
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    graph.add_node("c@1", kind="entity", text="a boat", version=1)
+    graph.add_node("activity:x", kind="activity", verb="fold", at=at)
+    graph.add_node("agent:maya", kind="agent", name="maya")
+    graph.add_edge("activity:x", "agent:maya", relation="wasAssociatedWith")
+    graph.add_edge("activity:x", "c@1", relation="used")
+    provenance._add_endings(graph, [(7, 3)], {3: "c@1"}, {7: "activity:x"})
+    assert nx.is_directed_acyclic_graph(graph)
+    ended = {name: graph.nodes["c@1"][name] for name in ("ended", "ended_by", "ended_at")}
+    assert ended == {"ended": "fold", "ended_by": "maya", "ended_at": at}
+    assert "deleted by maya" in title(fold(graph), "c@1")
 
 
 def test_the_past_has_its_own_lineage(story: MemorySession, graph: Graph[str]) -> None:
