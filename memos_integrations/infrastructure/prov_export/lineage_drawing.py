@@ -13,6 +13,8 @@ from memos_integrations.infrastructure.prov_export.reading import is_gone, title
 
 _TITLE, _BODY = 7.5, 9.0
 _WIDE, _WIDEST, _MOST_LINES = 2.75, 4.5, 4
+_BOLD = 0.12
+"""A title in bold is so much wider than it was measured."""
 _FAINT = "#56606e"
 _MEANING = {
     "wasRevisionOf": ("#2f5f9e", "is a new version of"),
@@ -37,7 +39,7 @@ class LineageDrawing(Drawing):
 
     def _size(self, node: str) -> tuple[float, float]:
         width, height = super()._size(node)
-        return (max(width, _WIDE + 0.3), height) if self._folded else (width, height)
+        return (max(width + _BOLD, _WIDE + 0.3), height) if self._folded else (width, height)
 
     def _is_gone(self, node: str) -> bool:
         return is_gone(self.graph, node)
