@@ -8,10 +8,11 @@ from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import networkx as nx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_integrations import MemorySession, MemOS
@@ -201,6 +202,24 @@ def test_every_word_has_an_owner_that_has_it(texts: list[str]) -> None:
 
 @given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
 def test_matches_are_equal_and_in_order(one: list[str], other: list[str]) -> None:
+    check_matches(one, other)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 2_000))
+def test_long_texts_are_matched_where_they_are_equal(seed: int, vocabulary: int) -> None:
+    """A few words of 3,000 are changed: hardly more than those are blamed on the new version."""
+    random = Random(seed)
+    one = [str(random.randrange(vocabulary)) for _ in range(3_000)]
+    other, changed = list(one), random.sample(range(3_000), 20)
+    for place in changed:
+        other[place : place + 1] = random.choice([["new"], [], ["new", "words"]])
+    found = check_matches(one, other)
+    if vocabulary > 100:  # with fewer, too few runs stand once
+        assert sum(length for *_, length in found) >= 3_000 - 20 * 3
+
+
+def check_matches(one: list[str], other: list[str]) -> list[tuple[int, int, int]]:
     found = sorted(matches(one, other))
     for start, begin, length in found:
         assert length
@@ -210,6 +229,7 @@ def test_matches_are_equal_and_in_order(one: list[str], other: list[str]) -> Non
         assert b + n <= d
     if one == other:
         assert sum(length for *_, length in found) == len(one)
+    return found
 
 
 # Impact ---------------------------------------------------------------------------------------
