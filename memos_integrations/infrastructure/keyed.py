@@ -194,12 +194,8 @@ class KeyedView:
 
 
 def alive(now: datetime) -> list[Clause]:
-    """Not deleted, not put away, not expired."""
-    return [
-        cubes.c.deleted_by.is_(None),
-        cubes.c.state.not_in([state.value for state in lookups.HIDDEN]),
-        sa.or_(cubes.c.expires_at.is_(None), cubes.c.expires_at > to_micros(now)),
-    ]
+    """Not deleted, not put away, not expired, not in quarantine."""
+    return [cubes.c.deleted_by.is_(None), *lookups.alive(now)]
 
 
 def _below(prefix: Namespace) -> list[Clause]:

@@ -83,8 +83,9 @@ def searchable(namespace_pk: int, now: datetime) -> list[Clause]:
 
 
 def alive(now: datetime) -> list[Clause]:
-    """What a memory must be to be shown: neither archived, merged, expired nor past its time."""
+    """What a memory must be to be shown: neither away, nor past its time, nor in quarantine."""
     return [
+        cubes.c.quarantined.is_(None),
         cubes.c.state.not_in([state.value for state in HIDDEN]),
         sa.or_(cubes.c.expires_at.is_(None), cubes.c.expires_at > to_micros(now)),
     ]
@@ -99,7 +100,7 @@ def select_pks(where: Sequence[Clause]) -> sa.Select[tuple[int]]:
 # SQLite joins a CROSS JOIN in the order written: few keys first, each looked up once.
 _GATE = (
     "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
-    "WHERE cubes.namespace_pk = ? AND cubes.deleted_by IS NULL "
+    "WHERE cubes.namespace_pk = ? AND cubes.deleted_by IS NULL AND cubes.quarantined IS NULL "
     f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
     "AND (cubes.expires_at IS NULL OR cubes.expires_at > ?)"
 )
@@ -133,7 +134,7 @@ _CURRENT = (
     "CROSS JOIN cubes ON cubes.id = json_extract(asked.value, '$[0]') "
     "CROSS JOIN versions ON versions.pk = cubes.head_pk "
     "AND versions.version = json_extract(asked.value, '$[1]') "
-    "WHERE cubes.deleted_by IS NULL "
+    "WHERE cubes.deleted_by IS NULL AND cubes.quarantined IS NULL "
     f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
     "AND (cubes.expires_at IS NULL OR cubes.expires_at > ?)"
 )
@@ -149,7 +150,7 @@ def current(
 
 _SHOWN = (
     "SELECT cubes.pk FROM json_each(?) AS asked CROSS JOIN cubes ON cubes.id = asked.value "
-    "WHERE cubes.deleted_by IS NULL "
+    "WHERE cubes.deleted_by IS NULL AND cubes.quarantined IS NULL "
     f"AND cubes.state NOT IN ({', '.join(repr(state.value) for state in HIDDEN)}) "
     "AND (cubes.expires_at IS NULL OR cubes.expires_at > ?)"
 )

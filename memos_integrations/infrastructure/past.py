@@ -50,6 +50,7 @@ _GATE = (
     "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
     f"CROSS JOIN versions ON versions.pk = {_VERSION} "
     "WHERE cubes.namespace_pk = ? AND (cubes.deleted_by IS NULL OR cubes.deleted_by > ?) "
+    "AND cubes.quarantined IS NULL "
     "AND coalesce((SELECT after FROM transitions WHERE cube_pk = cubes.pk AND activity_pk <= ? "
     f"ORDER BY pk DESC LIMIT 1), '') NOT IN ({_AWAY}, '{transitions.DELETED}') "
     "AND (versions.expires_at IS NULL OR max(versions.expires_at, cubes.expires_at) > ?)"
@@ -333,6 +334,7 @@ class PastSnapshot(Snapshot):
         return [
             cubes.c.namespace_pk == space.pk,
             self._undeleted(),
+            cubes.c.quarantined.is_(None),
             self._state().not_in([one.value for one in HIDDEN]),
             sa.or_(life.is_(None), life > to_micros(self.moment.at)),
         ]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 APPLICATION_ID = 0x4D43_7562
 """``MCub``: written into the SQLite header, so that a folder can be told to be ours."""
 
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 """The newest migration; a test keeps it equal to alembic's head."""
 
 metadata = sa.MetaData()
@@ -62,6 +62,7 @@ cubes = sa.Table(
     # version: a memory that is archived or used has not changed its words.
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
+    sa.Column("quarantined", sa.Text),  # why it is kept out of every search; NULL: it is not
     sa.Index("cubes_by_namespace", "namespace_pk", "id"),
 )
 
@@ -240,6 +241,113 @@ outbox = sa.Table(
     sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
     sa.Column("cube_pk", sa.Integer, nullable=False),  # may be one that only the index knows
     sa.Index("outbox_by_namespace", "namespace_pk", "cube_pk"),
+)
+
+grants = sa.Table(
+    "grants",  # who may do what; a row is never changed but to end it
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("principal", sa.Text),  # either a principal or a role
+    sa.Column("role", sa.Text),
+    sa.Column("rights", sa.Text, nullable=False),  # JSON list
+    sa.Column("path", sa.Text, nullable=False),  # JSON list: this namespace and all below it
+    sa.Column("tag", sa.Text),  # only memories with it, of this type, or this one
+    sa.Column("semantic_type", sa.Text),
+    sa.Column("cube_id", sa.Text),
+    sa.Column("purpose", sa.Text),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("granted_by", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("revoked_by", sa.Text),
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.CheckConstraint("(principal IS NULL) != (role IS NULL)", name="grants_name_one"),
+)
+
+retention = sa.Table(
+    "retention",  # how long memories live, and which must not go
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("path", sa.Text, nullable=False),  # JSON list: this namespace and all below it
+    sa.Column("semantic_type", sa.Text),
+    sa.Column("cube_id", sa.Text),
+    sa.Column("kind", sa.Text, nullable=False),  # ttl, decay, hold
+    sa.Column("seconds", sa.BigInteger),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("set_by", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("lifted_by", sa.Text),
+    sa.Column("lifted_at", sa.BigInteger),
+)
+
+audit = sa.Table(
+    "audit",  # each entry holds the hash of the one before it
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("entry", sa.Text, nullable=False),  # canonical JSON: ids and HMACs, no words
+    sa.Column("hash", sa.LargeBinary, nullable=False),  # SHA-256
+)
+
+sealed = sa.Table(
+    "sealed",  # what was taken out of a text and is kept encrypted
+    metadata,
+    sa.Column("version_pk", sa.ForeignKey("versions.pk"), primary_key=True),
+    sa.Column("place", sa.Text, primary_key=True),  # what stands in the text instead
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # nonce and ciphertext
+)
+
+exports = sa.Table(
+    "exports",  # which memories have left the store, and in what
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("cube_id", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("archive", sa.Text, nullable=False),  # id of the archive or package
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Index("exports_by_cube", "cube_id"),
+)
+
+erasures = sa.Table(
+    "erasures",  # the receipts, without a word of what went
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),  # NULL: to be finished at the next opening
+    sa.Column("receipt", sa.Text, nullable=False),  # JSON
+)
+
+tombstones = sa.Table(
+    "tombstones",  # memories that were erased
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("erasure_pk", sa.ForeignKey("erasures.pk"), nullable=False),
+)
+
+subscriptions = sa.Table(
+    "subscriptions",  # packages of memories that others published
+    metadata,
+    sa.Column("pk", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("namespace_pk", sa.ForeignKey("namespaces.pk"), nullable=False),
+    sa.Column("package", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("body", sa.Text, nullable=False),  # JSON: its manifest
+)
+
+subscribed = sa.Table(
+    "subscribed",  # which memories came with a package
+    metadata,
+    sa.Column("cube_pk", sa.ForeignKey("cubes.pk"), primary_key=True),
+    sa.Column("subscription_pk", sa.ForeignKey("subscriptions.pk"), nullable=False),
+    sa.Index("subscribed_by_subscription", "subscription_pk"),
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -287,9 +287,12 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(
     records = sqlite3.connect(folder / "memory.db")
     with records:
         later = ("jobs", "links", "transitions", "past", "past_lexicon", "moments")
+        later += ("grants", "retention", "audit", "sealed", "exports", "tombstones", "erasures")
+        later += ("subscribed", "subscriptions")
         for table in (*later, "facets", "keys", "placements", "staged_embeddings"):
             records.execute(f"DROP TABLE {table}")
         records.execute("DROP INDEX activities_by_time")
+        records.execute("ALTER TABLE cubes DROP COLUMN quarantined")
         records.execute(
             "CREATE TABLE staged_embeddings (cube_pk INTEGER PRIMARY KEY REFERENCES cubes(pk), "
             "version_pk INTEGER NOT NULL, embedder TEXT NOT NULL, vector BLOB NOT NULL)"
