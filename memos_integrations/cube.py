@@ -209,6 +209,7 @@ UtcTime = Annotated[datetime, AfterValidator(check_time)]
 Labels = Annotated[tuple[str, ...], AfterValidator(_unique)]
 Metadata = Annotated[dict[str, Any], AfterValidator(freeze_json)]
 Text = Annotated[str, AfterValidator(check_text)]
+Access = Literal["private", "shared", "read_only"]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
@@ -235,7 +236,11 @@ class Governance(_Value):
     """Who may do what with it, and for how long: the paper's governance attributes."""
 
     owner: Text = Field(description="the principal who wrote it")
-    access: Literal["private", "shared", "read_only"] = "private"
+    access: Access = Field(
+        "private",
+        description="private: who has a grant; shared: all under the same root, too, may read it; "
+        "read_only: only its owner changes it",
+    )
     expires_at: UtcTime | None = Field(None, description="end of its lifespan; None: no end")
     priority: int = Field(5, ge=0, le=9, description="0 may go first, 9 last")
     sensitivity: Labels = ()
@@ -290,7 +295,13 @@ class Parameter(_Blob):
     kind: Literal["lora", "prefix"] = "lora"
 
 
-Payload = Annotated[Plaintext | Activation | Parameter, Field(discriminator="type")]
+class Erased(_Value):
+    """What stands in a memory's place after its content was erased: nothing."""
+
+    type: Literal["erased"] = "erased"
+
+
+Payload = Annotated[Plaintext | Activation | Parameter | Erased, Field(discriminator="type")]
 
 
 class MemCube(_Value):
@@ -308,12 +319,12 @@ class MemCube(_Value):
 
     @property
     def text(self) -> str:
-        """The words of a plaintext memory; empty for the other two types."""
+        """The words of a plaintext memory; empty for the others."""
         return self.payload.text if isinstance(self.payload, Plaintext) else ""
 
     @property
     def memory_type(self) -> str:
-        """``plaintext``, ``activation`` or ``parameter``."""
+        """``plaintext``, ``activation`` or ``parameter``; ``erased`` for a tombstone."""
         return self.payload.type
 
     @property
@@ -399,4 +410,5 @@ class Draft(_Value):
     metadata: Metadata = Field(default_factory=dict)
     expires_at: UtcTime | None = None
     priority: int = Field(5, ge=0, le=9)
+    access: Access = "private"
     sensitivity: Labels = ()

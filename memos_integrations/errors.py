@@ -7,6 +7,7 @@
     │   ├── InvalidFilterError                an unknown filter field, operator, or kind of value
     │   └── IdempotencyConflictError          the same idempotency key with other content
     ├── CubeNotFoundError (KeyError)          no such memory in this namespace
+    ├── AccessDeniedError (PermissionError)   the principal may not do this here
     ├── FrozenCubeError                       a frozen memory takes no updates
     ├── IllegalTransitionError (ValueError)   its state does not allow that
     ├── ReadOnlyMomentError (TypeError)       a session of the past cannot be written to
@@ -67,6 +68,10 @@ class CubeNotFoundError(MemOSError, KeyError):
     A memory of another namespace and a missing one give the same error: who may not read
     a memory may not learn that it exists.
     """
+
+
+class AccessDeniedError(MemOSError, PermissionError):
+    """The principal may not do this; reading what one may not see is :class:`CubeNotFoundError`."""
 
 
 class FrozenCubeError(MemOSError):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import sqlalchemy as sa
 import uuid_utils
 
 from memos_integrations.cube import Principal, check_namespace, check_text
-from memos_integrations.errors import InvalidInputError
+from memos_integrations.errors import AccessDeniedError, InvalidInputError
+from memos_integrations.infrastructure.access import ANYONE, AccessRules, Asker
+from memos_integrations.infrastructure.governance import write_policy
 from memos_integrations.infrastructure.index_keeper import IndexPolicy
 from memos_integrations.infrastructure.reindex import reindex
 from memos_integrations.infrastructure.vault import MemVault
@@ -155,8 +159,14 @@ class MemOS:
         principal: str | Principal,
         *,
         namespace: str | tuple[str, ...] | list[str] | None = None,
+        purpose: str | None = None,
     ) -> MemorySession:
-        """The verbs, for a principal in a namespace (by default one named after the principal)."""
+        """The verbs, for a principal in a namespace (by default one named after the principal).
+
+        The application says who that is, and in which roles: it has checked the password. Where
+        access is governed (:meth:`govern`), the session sees what it may see and no more;
+        ``purpose`` is what grants may ask for.
+        """
         if isinstance(principal, str):
             who = Principal(id=check_text(principal, what="principal", max_bytes=256))
         elif isinstance(principal, Principal):
@@ -165,17 +175,60 @@ class MemOS:
             raise InvalidInputError(
                 f"principal is {principal!r}: give a user id as a string, or a Principal"
             )
+        if purpose is not None:
+            check_text(purpose, what="purpose", max_bytes=256)
+        vault = self.vault.seen_by(Asker(who, purpose))
         return MemorySession(
             who,
             check_namespace((who.id,) if namespace is None else namespace),
-            vault=self.vault,
-            operator=self._operator,
+            vault=vault,
+            operator=self._operator.seen_by(vault),
             reader=self._reader,
             clock=self._clock,
             ledger=self.ledger,
             owner=self,
             organise=self._organise,
+            purpose=purpose,
         )
+
+    def govern(
+        self,
+        principal: str,
+        *,
+        administrators: Iterable[str] = (),
+        homes: Iterable[Sequence[str]] = ((ANYONE,),),
+        enforce: bool = True,
+    ) -> None:
+        """From now on, for good, nobody sees or changes what no rule allows.
+
+        ``principal`` and ``administrators`` may do everything. ``homes`` are the namespaces that
+        belong to a principal, who may do everything at and below them: patterns with
+        ``"{principal}"`` for the id, such as ``("acme", "{principal}")``. Everything else takes a
+        grant (:meth:`MemorySession.grant`). Give each pattern a root of your own where namespaces
+        have several parts: with the default, somebody called ``acme`` is at home in all of
+        ``("acme", ...)``.
+
+        Called again, it takes an administrator (:class:`AccessDeniedError`), and replaces what was
+        said before; grants stay. ``enforce=False`` switches the rules off again.
+        """
+        who = check_text(principal, what="principal", max_bytes=256)
+        names = {check_text(one, what="administrator", max_bytes=256) for one in administrators}
+        patterns = tuple(check_namespace(tuple(home)) for home in homes)
+        for pattern in patterns:
+            if ANYONE not in pattern:
+                raise InvalidInputError(
+                    f"home {pattern!r} is everybody's: put {ANYONE!r} where the id stands"
+                )
+        rules = AccessRules(enforce, frozenset({who, *names}), patterns)
+
+        def change(tx: sa.Connection) -> None:
+            known = self.vault.rules
+            if known.enforced and who not in known.administrators:
+                raise AccessDeniedError(f"{who!r} may not govern this store: ask an administrator")
+            write_policy(tx, rules)
+
+        activity = self._operator.activity("govern", Principal(id=who))
+        self.vault.change_rules((who,), activity, change)
 
     def scheduler(
         self,

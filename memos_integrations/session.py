@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeGuard, TypeVar
 import networkx as nx
 
 from memos_integrations.cube import (
+    Access,
     MemCube,
     Namespace,
     Principal,
@@ -23,6 +24,7 @@ from memos_integrations.cube import (
     check_text,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
+from memos_integrations.infrastructure.access import Grant, Right
 from memos_integrations.infrastructure.activity_log import LogEntry
 from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.moments import Moment
@@ -45,6 +47,7 @@ from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
 from memos_integrations.session_branch import BranchVerbs
+from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
@@ -67,7 +70,7 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
+class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
     Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
@@ -86,6 +89,7 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         ledger: Ledger,
         owner: object = None,
         organise: bool | Judge = False,
+        purpose: str | None = None,
     ) -> None:
         self._ledger, self._organise = ledger, organise
         self._owner = owner  # the MemOS: open for as long as one of its sessions is in use
@@ -93,6 +97,8 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         """Who is asking."""
         self.namespace = namespace
         """Where: a tuple of strings, root first."""
+        self.purpose = purpose
+        """What for, as far as grants ask."""
         self._vault, self._operator, self._reader, self._clock = vault, operator, reader, clock
         self._lifecycle = MemLifecycle(vault, clock=clock, activity=operator.activity)
         self._times = TimeMachine(vault, operator, clock=clock)
@@ -119,6 +125,7 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         metadata: Mapping[str, Any] | None = None,
         priority: int = 5,
         expires_at: datetime | None = None,
+        access: Access = "private",
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> builtins.list[MemCube]:
@@ -151,6 +158,7 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
             metadata=metadata,
             priority=priority,
             expires_at=expires_at,
+            access=access,
         )
         stored = self._operator.store(
             self.namespace,
@@ -175,6 +183,7 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         metadata: Mapping[str, Any] | _Unchanged = UNCHANGED,
         expires_at: datetime | _Unchanged | None = UNCHANGED,
         priority: int | _Unchanged = UNCHANGED,
+        access: Access | _Unchanged = UNCHANGED,
     ) -> MemCube:
         """Write the next version of a memory; what is not given stays as it is.
 
@@ -190,6 +199,7 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
             "metadata": metadata,
             "expires_at": expires_at,
             "priority": priority,
+            "access": access,
         }
         changes = {name: value for name, value in given.items() if value is not UNCHANGED}
         if text is not None:
@@ -342,11 +352,13 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
             limit=limit,
             after=after,
         )
+        self._vault.require("read", self.namespace, "read the log of")
         return logquery.ask(self._vault, self.namespace, query)
 
     def summary(self, *, hottest: int = 10) -> dict[str, Any]:
         """Activities by verb, principal and day, memories by state, the hottest; JSON-plain."""
         check_limit(hottest)
+        self._vault.require("read", self.namespace, "summarise")
         return logquery.summarise(self._vault, self.namespace, hottest)
 
     def count(self, filters: Mapping[str, Any] | None = None) -> int:
@@ -394,6 +406,7 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
             ledger=self._ledger,
             owner=self._owner,
             organise=self._organise,
+            purpose=self.purpose,
         )
 
     def branch(self, name: str) -> MemorySession:
@@ -404,6 +417,7 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         it without a trace in searches.
         """
         checked = check_text(name, what="branch name", max_bytes=200)
+        self._vault.require("read", self.namespace, "branch")
         path = self._branches.begin(self.namespace, self.principal, checked)
         return self.below(path[-1])
 
@@ -567,6 +581,22 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs):
         """:meth:`topics`, without blocking the event loop."""
         return await offload(self.topics, filters)
 
+    async def agrant(self, *who: Any, **what: Any) -> Grant:
+        """:meth:`grant`, without blocking the event loop."""
+        return await offload(self.grant, *who, **what)
+
+    async def arevoke(self, grant: Grant | str) -> None:
+        """:meth:`revoke`, without blocking the event loop."""
+        await offload(self.revoke, grant)
+
+    async def agrants(self) -> builtins.list[Grant]:
+        """:meth:`grants`, without blocking the event loop."""
+        return await offload(self.grants)
+
+    async def amay(self, right: Right, id: str | None = None) -> Decision:
+        """:meth:`may`, without blocking the event loop."""
+        return await offload(self.may, right, id)
+
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
@@ -613,6 +643,7 @@ class PastSession(MemorySession):
             ledger=session._ledger,
             owner=session._owner,
             organise=session._organise,
+            purpose=session.purpose,
         )
         made.moment = moment
         return made
@@ -639,6 +670,7 @@ class PastSession(MemorySession):
     archive = restore = freeze = unfreeze = tidy = _refuse
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
+    grant = revoke = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memos_integrations.cube import Namespace, Principal, check_text
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.operation.branches import Branch, Branches, Prefer
 from memos_integrations.operation.timemachine import Change
 
@@ -14,9 +15,11 @@ class BranchVerbs:
     principal: Principal
     namespace: Namespace
     _branches: Branches
+    _vault: MemVault
 
     def branches(self) -> list[Branch]:
         """The branches of this namespace, in the order of their beginnings."""
+        self._vault.require("read", self.namespace, "list the branches of")
         return self._branches.all(self.namespace)
 
     def merge_branch(self, name: str, *, prefer: Prefer | None = None) -> list[Change]:
@@ -29,6 +32,7 @@ class BranchVerbs:
         """
         if prefer not in (None, "branch", "main"):
             raise InvalidInputError(f"prefer is {prefer!r}: use 'branch', 'main' or None")
+        self._vault.require("write", self.namespace, "merge a branch into")
         return self._branches.merge(self.namespace, self.principal, _name(name), prefer)
 
     def drop_branch(self, name: str) -> int:
@@ -36,6 +40,7 @@ class BranchVerbs:
 
         Raises :class:`BranchNotFoundError`.
         """
+        self._vault.require("write", self.namespace, "drop a branch of")
         return self._branches.drop(self.namespace, self.principal, _name(name))
 
 

@@ -32,6 +32,7 @@ class OrganiseVerbs(LifeVerbs):
             raise InvalidInputError(
                 f"judge is {judge!r}: give a function of two memos and a cosine"
             )
+        self._vault.require("write", self.namespace, "organise")
         organiser = self._organiser
         if judge is not None:
             organiser = MemOrganiser(self._vault, self._operator, judge)

@@ -8,6 +8,7 @@ from datetime import datetime
 from memos_integrations.cube import Namespace, Principal, check_id, check_text, check_time
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.moments import Moment
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.operation.timemachine import Change, TimeMachine, When
 
 
@@ -17,6 +18,7 @@ class PastVerbs:
     principal: Principal
     namespace: Namespace
     _times: TimeMachine
+    _vault: MemVault
 
     def snapshot(self, name: str) -> Moment:
         """Give the present moment a name, for :meth:`as_of`, :meth:`diff` and :meth:`rollback`.
@@ -28,10 +30,12 @@ class PastVerbs:
 
     def snapshots(self) -> list[Moment]:
         """The named moments of this namespace, oldest first."""
+        self._vault.require("read", self.namespace, "list the snapshots of")
         return self._times.named(self.namespace)
 
     def forget_snapshot(self, name: str) -> None:
         """Forget a name; the history stays. Raises :class:`MomentNotFoundError`."""
+        self._vault.require("write", self.namespace, "forget a snapshot of")
         self._times.forget(self.namespace, check_text(name, what="snapshot name"))
 
     def diff(self, before: When, after: When | None = None) -> list[Change]:

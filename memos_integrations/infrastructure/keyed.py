@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from memos_integrations.cube import Namespace
 from memos_integrations.infrastructure import lookups
+from memos_integrations.infrastructure.access import Scope, at_or_below
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
@@ -56,9 +57,10 @@ class KeyedView:
         shelf: str,
         now: datetime,
         snapshot: Callable[[NamespaceRow], Snapshot],
+        scope: Scope,
     ) -> None:
         self._tx, self._root, self._shelf, self._now = tx, root, shelf, now
-        self._snapshot = snapshot
+        self._snapshot, self._scope = snapshot, scope
 
     def get(self, path: Namespace, key: str) -> KeyedMemory | None:
         """What stands under a key, if it is alive."""
@@ -69,7 +71,8 @@ class KeyedView:
     def cube_id(self, path: Namespace, key: str) -> str | None:
         """The memory that has the key, or had it last: also a deleted or expired one."""
         found = find_any(self._tx, path, self._shelf, key)
-        return found[1].cube.id if found else None
+        seen = found is not None and self._scope.why(found[1].cube) is not None
+        return found[1].cube.id if found and seen else None
 
     def namespaces(self) -> list[Namespace]:
         """The namespaces, root included, that hold something alive; sorted."""
@@ -87,7 +90,7 @@ class KeyedView:
         self, prefix: Namespace, *, limit: int, offset: int = 0, keep: Keep | None = None
     ) -> list[KeyedMemory]:
         """What lies at or below ``prefix``, last written first."""
-        where = self._alive(_below(prefix))
+        where = self._alive(at_or_below(prefix))
         if keep is None:
             return self._load(where, _NEWEST_FIRST, limit, offset)
         return self._by_pk(self._kept(where, keep)[offset : offset + limit])
@@ -105,7 +108,7 @@ class KeyedView:
 
         ``vector``: the question, float32 ``(dimension,)``, unit length.
         """
-        where = self._alive(_below(prefix))
+        where = self._alive(at_or_below(prefix))
         wanted = None if keep is None else self._kept(where, keep)
         if wanted is not None:
             where = [*where, cubes.c.pk.in_(_listed(wanted))]
@@ -122,10 +125,15 @@ class KeyedView:
     ) -> list[tuple[int, float]]:
         among = sa.select(cubes.c.pk).select_from(_KEYED).where(*where)
         spaces = [
-            NamespaceRow(*row)
-            for row in self._tx.execute(
-                sa.select(namespaces.c.pk, namespaces.c.live, namespaces.c.collection)
-                .where(*_below(prefix), namespaces.c.live > 0)
+            NamespaceRow(pk, live, collection, tuple(json.loads(path)))
+            for pk, live, collection, path in self._tx.execute(
+                sa.select(
+                    namespaces.c.pk,
+                    namespaces.c.live,
+                    namespaces.c.collection,
+                    namespaces.c.path,
+                )
+                .where(*at_or_below(prefix), namespaces.c.live > 0)
                 .limit(2)
             )
         ]
@@ -140,7 +148,8 @@ class KeyedView:
         )
 
     def _alive(self, where: Sequence[Clause]) -> list[Clause]:
-        return [*_below(self._root), keys.c.shelf == self._shelf, *alive(self._now), *where]
+        here = [*at_or_below(self._root), *self._scope.clauses_below()]
+        return [*here, keys.c.shelf == self._shelf, *alive(self._now), *where]
 
     def _pks(self, where: Sequence[Clause], limit: int) -> list[int]:
         query = sa.select(cubes.c.pk).select_from(_KEYED).where(*where)
@@ -198,26 +207,15 @@ def alive(now: datetime) -> list[Clause]:
     return [cubes.c.deleted_by.is_(None), *lookups.alive(now)]
 
 
-def _below(prefix: Namespace) -> list[Clause]:
-    """Paths that are ``prefix`` or begin with all of its parts.
-
-    A path is JSON, so after ``["a", "b"`` stands either ``]`` or ``,``: a range of the index.
-    """
-    if not prefix:
-        return []
-    begin = json.dumps(prefix)[:-1]
-    return [namespaces.c.path >= f"{begin},", namespaces.c.path < f"{begin}^"]
-
-
 def _listed(pks: Iterable[int]) -> sa.Select[Any]:
     """Keys as one parameter: there may be more than SQLite takes one by one."""
     each = sa.func.json_each(json.dumps(list(pks))).table_valued("value")
     return sa.select(each.c.value)
 
 
-def shelves(tx: sa.Connection, path: Namespace, now: datetime) -> list[str]:
+def shelves(tx: sa.Connection, path: Namespace, now: datetime, scope: Scope) -> list[str]:
     """The shelves of a namespace that hold something alive, sorted."""
-    where = [namespaces.c.path == json.dumps(path), *alive(now)]
+    where = [namespaces.c.path == json.dumps(path), *scope.clauses_below(), *alive(now)]
     query = sa.select(keys.c.shelf).select_from(_KEYED).where(*where).distinct()
     return sorted(tx.execute(query).scalars())
 
@@ -274,7 +272,7 @@ def prolong(tx: sa.Connection, cube_pks: Sequence[int], now: datetime) -> None:
 
 def expired(
     tx: sa.Connection, root: Namespace, shelf: str, now: datetime, limit: int
-) -> list[tuple[NamespaceRow, Namespace, str]]:
+) -> list[tuple[NamespaceRow, str]]:
     """Some of the memories whose time is over: their namespace and id."""
     query = (
         sa.select(
@@ -286,7 +284,7 @@ def expired(
         )
         .select_from(_KEYED)
         .where(
-            *_below(root),
+            *at_or_below(root),
             keys.c.shelf == shelf,
             cubes.c.deleted_by.is_(None),
             cubes.c.expires_at <= to_micros(now),
@@ -295,6 +293,6 @@ def expired(
         .limit(limit)
     )
     return [
-        (NamespaceRow(pk, live, collection), tuple(json.loads(path)), cube_id)
+        (NamespaceRow(pk, live, collection, tuple(json.loads(path))), cube_id)
         for pk, live, collection, path, cube_id in tx.execute(query)
     ]

@@ -31,6 +31,7 @@ class NamespaceRow:
     pk: int
     live: int
     collection: str | None
+    path: Namespace
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ _PENDING = "SELECT DISTINCT cube_pk FROM outbox WHERE namespace_pk = ? LIMIT ?"
 def find_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow | None:
     """The namespace, or ``None`` if nothing was ever written there."""
     for pk, live, collection in hot(tx, _NAMESPACE, json.dumps(path)):
-        return NamespaceRow(pk, live, collection)
+        return NamespaceRow(pk, live, collection, path)
     return None
 
 

@@ -68,7 +68,13 @@ class PastSnapshot(Snapshot):
 
     def __init__(self, today: Snapshot, moment: Moment, former: FormerVectors) -> None:
         super().__init__(
-            today.tx, today.namespace, moment.at, today._usage, today._keeper, today._policy
+            today.tx,
+            today.namespace,
+            moment.at,
+            today._usage,
+            today._keeper,
+            today._policy,
+            today.sight,  # who may read it now: what is allowed is never of the past
         )
         self.moment, self._former = moment, former
         self._few: list[int] | None = None
@@ -80,7 +86,7 @@ class PastSnapshot(Snapshot):
         """The version of that moment."""
         if self.namespace is None:
             return None
-        where = [cubes.c.id == cube_id, cubes.c.namespace_pk == self.namespace.pk]
+        where = [cubes.c.id == cube_id, cubes.c.namespace_pk == self.namespace.pk, *self._permits]
         if not deleted:
             where.append(self._undeleted())
         row = self.tx.execute(
@@ -108,7 +114,8 @@ class PastSnapshot(Snapshot):
     ) -> nx.DiGraph[str]:
         """What had been done up to that moment."""
         until = self.moment.activity_pk
-        return provenance.closure(self.tx, head.cube_pk, direction, depth, until=until)
+        closure = provenance.closure(self.tx, head.cube_pk, direction, depth, until=until)
+        return self._seen(closure)
 
     def load(self, cube_pks: Sequence[int]) -> dict[int, MemCube]:
         """The versions of that moment by key, in their states then; without counters."""
@@ -125,14 +132,15 @@ class PastSnapshot(Snapshot):
         """Those of these cubes that a search could show then."""
         if self.namespace is None or not cube_ids:
             return []
-        where = [*self._alive(self.namespace), cubes.c.id.in_(list(cube_ids))]
+        where = [*self._alive(self.namespace), *self._permits, cubes.c.id.in_(list(cube_ids))]
         return list(self.load(self._pks(where)).values())
 
     def page(self, filters: Sequence[Clause], limit: int, after: str | None) -> list[MemCube]:
         """Up to ``limit`` cubes of that moment after the id ``after``, oldest first."""
         if self.namespace is None:
             return []
-        where = [cubes.c.namespace_pk == self.namespace.pk, self._undeleted(), *filters]
+        here = cubes.c.namespace_pk == self.namespace.pk
+        where = [here, self._undeleted(), *self._permits, *filters]
         if after is not None:
             where.append(cubes.c.id > after)
         query = sa.select(cubes.c.pk).select_from(self._then()).where(*where)
@@ -143,7 +151,8 @@ class PastSnapshot(Snapshot):
         """How many cubes there were."""
         if self.namespace is None:
             return 0
-        where = [cubes.c.namespace_pk == self.namespace.pk, self._undeleted(), *filters]
+        here = cubes.c.namespace_pk == self.namespace.pk
+        where = [here, self._undeleted(), *self._permits, *filters]
         query = sa.select(sa.func.count()).select_from(self._then()).where(*where)
         return int(self.tx.execute(query).scalar_one())
 
@@ -176,6 +185,7 @@ class PastSnapshot(Snapshot):
         space = self.namespace
         if space is None:
             return []
+        filters = [*self._permits, *filters]
         former = self._nearest_former(space, vector, limit, filters)
         few = self._few_present(space)
         if few is None:
@@ -193,6 +203,7 @@ class PastSnapshot(Snapshot):
         space = self.namespace
         if space is None:
             return []
+        filters = [*self._permits, *filters]
         former, then = self._forms(space), self.moment.activity_pk
         share = len(former.valid(then, with_vector=False)) / max(1, len(former.pks))
         want = _scaled(limit, share)

@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace
-from memos_integrations.infrastructure import crashpoints, lexical, past_forms
+from memos_integrations.infrastructure import crashpoints, governance, lexical, past_forms
+from memos_integrations.infrastructure.access import Asker
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow, find_namespace
 from memos_integrations.infrastructure.schema import (
@@ -50,6 +51,8 @@ class Activity:
     at: datetime
     idempotency_key: str | None = None
     digest: str | None = None
+    asker: Asker | None = None
+    """Whose rights are looked at before the commit; ``None``: the store's own work."""
 
 
 _LAST_KEYS = (
@@ -83,7 +86,10 @@ def insert_activity(tx: sa.Connection, namespace_pk: int, activity: Activity) ->
             digest=activity.digest,
         )
     )
-    return int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    activity_pk = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    if activity.asker is not None:
+        governance.note(tx, activity_pk, namespace_pk, activity.verb, activity.asker)
+    return activity_pk
 
 
 # Writing ---------------------------------------------------------------------------------------

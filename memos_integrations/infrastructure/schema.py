@@ -64,6 +64,7 @@ cubes = sa.Table(
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("quarantined", sa.Text),  # why it is kept out of every search; NULL: it is not
     sa.Index("cubes_by_namespace", "namespace_pk", "id"),
+    sa.Index("cubes_by_deletion", "deleted_by", sqlite_where=sa.text("deleted_by IS NOT NULL")),
 )
 
 versions = sa.Table(
@@ -147,6 +148,7 @@ transitions = sa.Table(
     sa.Column("after", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Index("transitions_by_cube", "cube_pk", "activity_pk"),
+    sa.Index("transitions_by_activity", "activity_pk"),
 )
 
 past = sa.Table(
@@ -258,6 +260,7 @@ grants = sa.Table(
     sa.Column("purpose", sa.Text),
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("granted_by", sa.Text, nullable=False),
+    sa.Column("via", sa.Text),  # the grant that allowed this one; it ends with that
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("revoked_by", sa.Text),
     sa.Column("revoked_at", sa.BigInteger),

@@ -78,10 +78,12 @@ class Shelves:
     def names(self, path: Namespace) -> list[str]:
         """The shelves of one namespace that hold something alive, sorted."""
         with self._vault.reading() as (tx, _):
-            return keyed.shelves(tx, path, self._clock.now())
+            scope = self._vault.sight().everywhere()
+            return keyed.shelves(tx, path, self._clock.now(), scope)
 
     @contextmanager
     def view(self, root: Namespace, shelf: str) -> Iterator[KeyedView]:
         """One moment of what stands under keys at and below ``root``."""
         with self._vault.reading() as (tx, snapshot):
-            yield KeyedView(tx, root, shelf, self._clock.now(), snapshot)
+            scope = self._vault.sight().everywhere()
+            yield KeyedView(tx, root, shelf, self._clock.now(), snapshot, scope)

@@ -104,11 +104,11 @@ def sweep(
     """Take away up to ``limit`` memories whose time is over; return their ids."""
     over = keyed.expired(tx, root, shelf, now, limit)
     shelving = Shelving(tx, shelf, now, activity, _no_build)
-    for namespace, _, cube_id in over:
+    for namespace, cube_id in over:
         head = lookups.head(tx, namespace.pk, cube_id)
         if head is not None:
             shelving.expire(namespace, head)
-    return [cube_id for _, _, cube_id in over]
+    return [cube_id for _, cube_id in over]
 
 
 def _no_build(wanted: KeyedDraft, before: MemCube | None, activity: Activity) -> MemCube:

@@ -7,7 +7,7 @@ expired, revoked or foreign memories cannot come back, however stale the index i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from random import randrange
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import lexical, links, lookups, provenance, transitions
+from memos_integrations.infrastructure.access import Sight, permitted
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.index_keeper import (
     TOLERANCE,
@@ -44,7 +45,7 @@ MOST_ASKED = 2_000
 
 
 class Snapshot:
-    """What one namespace looked like at one moment."""
+    """What one namespace looked like at one moment, to who asks."""
 
     def __init__(
         self,
@@ -54,16 +55,18 @@ class Snapshot:
         usage: UsageCounters,
         keeper: IndexKeeper,
         policy: IndexPolicy,
+        sight: Sight,
     ) -> None:
-        self.tx, self.namespace, self.now = tx, namespace, now
+        self.tx, self.namespace, self.now, self.sight = tx, namespace, now, sight
         self._usage, self._keeper, self._policy = usage, keeper, policy
+        self._permits = [] if namespace is None else sight.of(namespace.path).clauses()
 
     def head(self, cube_id: str, *, deleted: bool = False) -> Head | None:
         """The current version of a cube of this namespace, with its counters."""
         if self.namespace is None:
             return None
         found = lookups.head(self.tx, self.namespace.pk, cube_id, deleted=deleted)
-        if found is None:
+        if found is None or self.sight.of(self.namespace.path).why(found.cube) is None:
             return None
         cube = self._usage.attach(self.tx, {found.cube_pk: found.cube}, self.now)[found.cube_pk]
         return Head(found.cube_pk, found.version_pk, cube)
@@ -87,16 +90,22 @@ class Snapshot:
         wanted = sa.func.json_each(json.dumps(list(cube_ids))).table_valued("value")
         where = [
             *lookups.searchable(self.namespace.pk, self.now),
+            *self._permits,
             cubes.c.id.in_(sa.select(wanted.c.value)),
         ]
         found = dict(lookups.page(self.tx, where, len(cube_ids), None))
         return list(self._usage.attach(self.tx, found, self.now).values())
 
+    def readable(self, cube_ids: Iterable[str]) -> set[str]:
+        """Those of these cubes, of any namespace, that who asks may read."""
+        wanted, scope = set(cube_ids), self.sight.everywhere()
+        return wanted if scope.everything else permitted(self.tx, wanted, scope)
+
     def page(self, filters: Sequence[Clause], limit: int, after: str | None) -> list[MemCube]:
         """Up to ``limit`` cubes after the id ``after``, oldest first."""
         if self.namespace is None:
             return []
-        where = [*lookups.readable(self.namespace.pk), *filters]
+        where = [*lookups.readable(self.namespace.pk), *self._permits, *filters]
         found = dict(lookups.page(self.tx, where, limit, after))
         return list(self._usage.attach(self.tx, found, self.now).values())
 
@@ -104,9 +113,10 @@ class Snapshot:
         """How many cubes there are."""
         if self.namespace is None:
             return 0
-        if not filters:
+        where = [*self._permits, *filters]
+        if not where:
             return self.namespace.live
-        return lookups.count(self.tx, [*lookups.readable(self.namespace.pk), *filters])
+        return lookups.count(self.tx, [*lookups.readable(self.namespace.pk), *where])
 
     def linked(self, cube_pks: Sequence[int]) -> dict[int, list[int]]:
         """By key: what is linked to it and may be shown, the surest first."""
@@ -114,7 +124,8 @@ class Snapshot:
             return {pk: [] for pk in cube_pks}
         found = links.neighbours(self.tx, cube_pks)
         far = {pk for others in found.values() for pk in others}
-        shown = lookups.passing(self.tx, self.namespace.pk, far, self.now) if far else set()
+        space, permits = self.namespace.pk, self._permits
+        shown = lookups.passing(self.tx, space, far, self.now, permits) if far else set()
         return {pk: [one for one in others if one in shown] for pk, others in found.items()}
 
     def successors(self, cube_pks: Sequence[int], filters: Sequence[Clause] = ()) -> dict[int, int]:
@@ -125,15 +136,29 @@ class Snapshot:
         far = {pk for others in found.values() for pk in others}
         if not far:
             return {}
-        shown = lookups.passing(self.tx, self.namespace.pk, far, self.now, filters)
+        where = [*self._permits, *filters]
+        shown = lookups.passing(self.tx, self.namespace.pk, far, self.now, where)
         kept = {pk: [one for one in others if one in shown] for pk, others in found.items()}
         return {pk: others[-1] for pk, others in kept.items() if others}
 
     def closure(
         self, head: Head, direction: provenance.Direction, depth: int | None
     ) -> nx.DiGraph[str]:
-        """See :func:`provenance.closure`."""
-        return provenance.closure(self.tx, head.cube_pk, direction, depth)
+        """See :func:`provenance.closure`; without what may not be read."""
+        return self._seen(provenance.closure(self.tx, head.cube_pk, direction, depth))
+
+    def _seen(self, graph: nx.DiGraph[str]) -> nx.DiGraph[str]:
+        if self.sight.everywhere().everything:
+            return graph
+        kinds = nx.get_node_attributes(graph, "kind")
+        ids = {node: node.rpartition("@")[0] for node in graph if kinds[node] == "entity"}
+        seen = self.readable(ids.values())
+        graph.remove_nodes_from([node for node, cube_id in ids.items() if cube_id not in seen])
+        for kind, about in (("activity", "entity"), ("agent", "activity")):
+            ends = {node: nx.all_neighbors(graph, node) for node in graph if kinds[node] == kind}
+            told = {node for node, those in ends.items() if about in map(kinds.get, those)}
+            graph.remove_nodes_from(ends.keys() - told)
+        return graph
 
     def vectors(self, cube_pks: Sequence[int]) -> dict[int, Vectors]:
         """Stored vectors by key (float32, ``(dimension,)``)."""
@@ -149,6 +174,7 @@ class Snapshot:
         space = self.namespace
         if space is None:
             return []
+        filters = [*self._permits, *filters]
         if filters:  # a wide one keeps most of the best; for a narrow one SQL looks at all matches
             best = lexical.search(self.tx, space.pk, text, limit + 8)
             kept = self._gate(space, best, filters)
@@ -185,6 +211,7 @@ class Snapshot:
         space = self.namespace
         if space is None or space.live == 0:
             return []
+        filters = [*self._permits, *filters]
         found = None
         if space.collection is not None:
             found = self._ask_index(space, space.collection, vector, limit, filters, asked)

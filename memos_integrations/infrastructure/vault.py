@@ -7,16 +7,19 @@ an index answers is checked there again before it is used.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
+import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -32,7 +35,21 @@ from memos_integrations.errors import (
     StoreNotWritableError,
     VersionConflictError,
 )
-from memos_integrations.infrastructure import crashpoints, lookups, records, transitions
+from memos_integrations.infrastructure import (
+    crashpoints,
+    governance,
+    lookups,
+    records,
+    transitions,
+)
+from memos_integrations.infrastructure.access import (
+    AccessRules,
+    Asker,
+    Grant,
+    Right,
+    Sight,
+    permitted,
+)
 from memos_integrations.infrastructure.blobs import FsspecBlobs
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.filters import COUNTERS, Clause, compile_filters
@@ -65,8 +82,20 @@ FLUSH_EVERY = 1.0
 """Seconds between commits that also write what is counted in memory."""
 
 
+@dataclass
+class _Shared:
+    """What all who look at a store have in common, and what changes while it is open."""
+
+    fingerprint: EmbedderFingerprint | None
+    rules: AccessRules
+    flush_due: float = 0.0
+
+
 class MemVault:
     """An embedded store in one folder: ``memory.db``, ``index/``, ``blobs/``. Thread-safe."""
+
+    asker: Asker | None = None
+    """Who looks at it; ``None``: the store itself, which may see everything."""
 
     def __init__(
         self,
@@ -81,14 +110,16 @@ class MemVault:
         try:
             crashpoints.reach("folder-locked")
             self._database = Database(self.folder / _DATABASE)
-            self._fingerprint = self._settings()
+            fingerprint = self._settings()
+            with self._database.read() as tx:
+                self._shared = _Shared(fingerprint, governance.read_rules(tx))
         except BaseException:
             self._owner.release()
             raise
         self.blobs = FsspecBlobs(self.folder / "blobs")
         self.usage, self.placements = UsageCounters(), Placements()
         self._former = FormerVectors()
-        self._flush_due = 0.0
+        self._changing_rules = threading.Lock()
         self._watchers: list[Callable[[Collection[str]], object]] = []
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
         parts = (self.usage, self.placements, self._keeper, self._database, self._owner, clock)
@@ -125,21 +156,27 @@ class MemVault:
     @property
     def embedder(self) -> EmbedderFingerprint | None:
         """The embedder that the stored vectors come from; ``None`` while there are none."""
-        return self._fingerprint
+        return self._shared.fingerprint
 
     def embedder_is(self, fingerprint: EmbedderFingerprint) -> None:
         """Vectors of this embedder have been committed."""
-        self._fingerprint = self._fingerprint or fingerprint
+        self._shared.fingerprint = self._shared.fingerprint or fingerprint
 
     def bind_embedder(self, fingerprint: EmbedderFingerprint) -> None:
         """Check that vectors of this embedder fit the store."""
-        stored = self._fingerprint
+        stored = self._shared.fingerprint
         if stored is not None and stored != fingerprint:
             raise EmbedderMismatchError(
                 f"{self.folder} was written with the embedder {stored}, and was opened with "
                 f"{fingerprint}: their vectors cannot be compared. Open it with the first one, or "
                 f"run `memcube reindex --path {self.folder}` to rebuild the vectors"
             )
+
+    def seen_by(self, asker: Asker) -> Self:
+        """The same store, as somebody may see and change it."""
+        seen = copy.copy(self)
+        seen.asker = asker
+        return seen
 
     def close(self) -> None:
         """Write the counters, seal the index, close the database, free the folder.
@@ -208,7 +245,7 @@ class MemVault:
         """
 
         def work(tx: sa.Connection) -> tuple[MemCube, bool]:
-            namespace, head = _as_read(tx, path, before)
+            namespace, head = self._as_read(tx, path, before)
             _thawed(head.cube)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_revision(tx, namespace, activity_pk, head, after, vector)
@@ -236,7 +273,7 @@ class MemVault:
 
         def work(tx: sa.Connection) -> tuple[None, bool]:
             self._flush(tx)
-            heads = [_as_read(tx, path, source)[1] for source in sources]
+            heads = [self._as_read(tx, path, source)[1] for source in sources]
             namespace = records.ensure_namespace(tx, path)
             self.remember_embedder(tx, fingerprint)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
@@ -256,7 +293,7 @@ class MemVault:
         """Take a cube out of every read but its history."""
 
         def work(tx: sa.Connection) -> tuple[None, bool]:
-            namespace, head = _present(tx, path, cube_id)
+            namespace, head = self._present(tx, path, cube_id)
             _thawed(head.cube)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.mark_deleted(tx, namespace, activity_pk, head)
@@ -282,7 +319,7 @@ class MemVault:
 
         def work(tx: sa.Connection) -> tuple[list[str], bool]:
             self._flush(tx)  # a use that was counted in memory may have activated it
-            heads = [_present(tx, path, one) for one in cube_ids]
+            heads = [self._present(tx, path, one) for one in cube_ids]
             found = {head.cube_pk: head.cube for _, head in heads}
             activity_pk = records.insert_activity(tx, heads[0][0].pk, activity)
             moves = [(pk, cube.state, after(cube)) for pk, cube in found.items()]
@@ -303,8 +340,10 @@ class MemVault:
         self._owner.check()
 
         def with_counters(tx: sa.Connection) -> tuple[T, bool]:
+            governance.begin(tx)
             outcome = work(tx)
-            if time.monotonic() >= self._flush_due:
+            governance.check(tx, self.rules, self._clock.now())
+            if time.monotonic() >= self._shared.flush_due:
                 self._flush(tx)
             return outcome
 
@@ -312,6 +351,25 @@ class MemVault:
         if index_follows:
             self._keeper.notify()
         return result
+
+    def _present(
+        self, tx: sa.Connection, path: Namespace, cube_id: str
+    ) -> tuple[NamespaceRow, Head]:
+        """A cube that is there, and may be read by who looks."""
+        namespace = lookups.find_namespace(tx, path)
+        head = lookups.head(tx, namespace.pk, cube_id) if namespace else None
+        if namespace is None or head is None or self.sight().of(path).why(head.cube) is None:
+            raise CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(path)}")
+        return namespace, head
+
+    def _as_read(
+        self, tx: sa.Connection, path: Namespace, seen: MemCube
+    ) -> tuple[NamespaceRow, Head]:
+        """The current version, if it is the one that was seen."""
+        namespace, head = self._present(tx, path, seen.id)
+        if head.cube.version != seen.version:
+            raise VersionConflictError(seen.id, expected=seen.version, actual=head.cube.version)
+        return namespace, head
 
     def watch(self, changed: Callable[[Collection[str]], object]) -> None:
         """Call ``changed`` with the ids of memories right after each commit that changed them."""
@@ -324,7 +382,7 @@ class MemVault:
 
     def remember_embedder(self, tx: sa.Connection, fingerprint: EmbedderFingerprint) -> None:
         """Write down whose vectors these are, with the first of them."""
-        if self._fingerprint is None:
+        if self._shared.fingerprint is None:
             stored = tx.execute(
                 sa.select(settings.c.value).where(settings.c.key == "embedder")
             ).scalar()
@@ -349,12 +407,14 @@ class MemVault:
 
     def record_placements(self, shown: Sequence[MemCube], prompt: str) -> None:
         """Note which memories stood in a prompt; written with a later commit, or when many."""
+        sight = self.sight()
+        shown = [cube for cube in shown if sight.of(cube.namespace).why(cube) is not None]
         if self.placements.note(shown, prompt, self._clock.now()):
             self._flush_alone()
 
     def _flush(self, tx: sa.Connection) -> None:
         _write_counters(tx, self.usage, self.placements, self._clock)
-        self._flush_due = time.monotonic() + FLUSH_EVERY
+        self._shared.flush_due = time.monotonic() + FLUSH_EVERY
 
     def flush_counters(self) -> None:
         """Write what was counted in memory."""
@@ -365,6 +425,45 @@ class MemVault:
             self.flush_counters()
         except MemOSError as error:  # a search does not fail because its count cannot be written
             log.warning("counters of use are kept in memory: %s", error)
+
+    # Who may ------------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> AccessRules:
+        """Who may do what; see :mod:`memos_integrations.infrastructure.access`."""
+        return self._shared.rules
+
+    def sight(self) -> Sight:
+        """What may be done now by who looks at the store."""
+        return Sight(self.rules, self.asker, self._clock.now())
+
+    def require(self, right: Right, path: Namespace, verb: str, *, full: bool = False) -> None:
+        """Refuse what takes a right on a whole namespace (:class:`AccessDeniedError`).
+
+        ``full``: on its read-only memories, too.
+        """
+        scope = self.sight().of(path, right)
+        if self.asker is not None and not (scope.full if full else scope.whole):
+            raise governance.denied(self.asker, verb, path)
+
+    def change_rules(
+        self, path: Namespace, activity: Activity, change: Callable[[sa.Connection], object]
+    ) -> None:
+        """Change the rules of access; when this returns, they are in force."""
+
+        def work(tx: sa.Connection) -> tuple[AccessRules, bool]:
+            namespace = records.ensure_namespace(tx, path)
+            records.insert_activity(tx, namespace.pk, replace(activity, asker=None))
+            change(tx)
+            return governance.read_rules(tx), False
+
+        with self._changing_rules:
+            self._shared.rules = self.commit(work)
+
+    def grants(self) -> list[Grant]:
+        """Every grant there ever was, oldest first."""
+        with self._database.read() as tx:
+            return governance.read_grants(tx)
 
     # Reading ------------------------------------------------------------------------------
 
@@ -377,15 +476,22 @@ class MemVault:
 
     def outdated(self, versions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Those of these versions (cube id, version) that must not be served any more."""
-        asked = set(versions)
+        asked, scope = set(versions), self.sight().everywhere()
         with self._database.read() as tx:
-            return asked - lookups.current(tx, asked, self._clock.now())
+            current = lookups.current(tx, asked, self._clock.now())
+            if scope.everything:
+                return asked - current
+            seen = permitted(tx, {cube_id for cube_id, _ in current}, scope)
+            return asked - {one for one in current if one[0] in seen}
 
     def heads(self, cube_ids: Iterable[str]) -> list[MemCube]:
         """Those of these memories, of any namespace, that may be shown now; with their counters."""
-        now = self._clock.now()
+        now, scope = self._clock.now(), self.sight().everywhere()
         with self._database.read() as tx:
-            found = lookups.load(tx, lookups.shown(tx, cube_ids, now))
+            wanted = set(cube_ids)
+            if not scope.everything:
+                wanted = permitted(tx, wanted, scope)
+            found = lookups.load(tx, lookups.shown(tx, wanted, now))
             return list(self.usage.attach(tx, found, now).values())
 
     @contextmanager
@@ -410,7 +516,8 @@ class MemVault:
         """One moment of the store, and what makes the snapshot of a namespace at that moment."""
         self._owner.check()
         with self._database.read() as tx:
-            parts = self._clock.now(), self.usage, self._keeper, self._policy
+            sight = self.sight()
+            parts = sight.now, self.usage, self._keeper, self._policy, sight
             yield tx, lambda namespace: Snapshot(tx, namespace, *parts)
 
     def nearest(self, path: Namespace, vector: Vectors, limit: int) -> list[tuple[int, float]]:
@@ -432,7 +539,7 @@ class MemVault:
             "path": str(self.folder),
             "memories": sum(space.live for space in spaces),
             "versions": versions,
-            "embedder": str(self._fingerprint) if self._fingerprint else None,
+            "embedder": str(self._shared.fingerprint) if self._shared.fingerprint else None,
             "index": {"state": self._keeper.state, "pending": pending},
             "bytes": {
                 "database": sum(_size(p) for p in self.folder.glob(f"{_DATABASE}*")),
@@ -532,25 +639,9 @@ def _close(
     owner.release()
 
 
-def _present(tx: sa.Connection, path: Namespace, cube_id: str) -> tuple[NamespaceRow, Head]:
-    namespace = lookups.find_namespace(tx, path)
-    head = lookups.head(tx, namespace.pk, cube_id) if namespace else None
-    if namespace is None or head is None:
-        raise CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(path)}")
-    return namespace, head
-
-
 def _thawed(cube: MemCube) -> None:
     if cube.state is State.FROZEN:
         raise FrozenCubeError(f"memory {cube.id} is frozen: it can be read, not changed")
-
-
-def _as_read(tx: sa.Connection, path: Namespace, seen: MemCube) -> tuple[NamespaceRow, Head]:
-    """The current version, if it is the one that was seen."""
-    namespace, head = _present(tx, path, seen.id)
-    if head.cube.version != seen.version:
-        raise VersionConflictError(seen.id, expected=seen.version, actual=head.cube.version)
-    return namespace, head
 
 
 def _same(activity: Activity, digest: str, cubes: list[MemCube]) -> list[MemCube]:

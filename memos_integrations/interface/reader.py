@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memos_integrations.cube import Draft, Plaintext, check_time, freeze_json
+from memos_integrations.cube import Access, Draft, Plaintext, check_time, freeze_json
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.content import Item, read_items
 from memos_integrations.interface.dates import scan_times
@@ -66,6 +66,7 @@ class MemReader:
         metadata: Mapping[str, Any] | None = None,
         priority: int = 5,
         expires_at: datetime | None = None,
+        access: Access = "private",
         sensitivity: Sequence[str] = (),
     ) -> list[Draft]:
         """Return one draft for each message or document, or several where the text is long.
@@ -97,6 +98,7 @@ class MemReader:
                 "tags": _checked_labels(tags, "tags"),
                 "priority": priority,
                 "expires_at": _checked_time(expires_at, "expires_at"),
+                "access": access,
                 "sensitivity": _checked_labels(sensitivity, "sensitivity"),
             },
             check_time(now, what="now"),

@@ -69,6 +69,11 @@ class MemOperator:
         self._shelves = Shelves(vault, clock=clock)
         self._clock, self._ids, self._policy = clock, ids, policy
 
+    def seen_by(self, vault: MemVault) -> MemOperator:
+        """The same, over the store as somebody sees it."""
+        clock, ids, policy = self._clock, self._ids, self._policy
+        return MemOperator(vault, self._embedder, clock=clock, ids=ids, policy=policy)
+
     def store(
         self,
         path: Namespace,
@@ -266,7 +271,8 @@ class MemOperator:
     ) -> Activity:
         """One verb of one principal, now."""
         digest = _digest(drafts) if key is not None else None
-        return Activity(self._ids(), verb, who.id, self._clock.now(), key, digest)
+        at, asker = self._clock.now(), self._vault.asker
+        return Activity(self._ids(), verb, who.id, at, key, digest, asker)
 
     def cube(self, path: Namespace, who: Principal, draft: Draft, activity: Activity) -> MemCube:
         """A draft as a new memory."""
@@ -289,6 +295,7 @@ class MemOperator:
                 ),
                 governance=Governance(
                     owner=who.id,
+                    access=draft.access,
                     expires_at=draft.expires_at,
                     priority=draft.priority,
                     sensitivity=draft.sensitivity,

@@ -75,7 +75,10 @@ class MemOrganiser:
             if view.namespace is None:
                 return []
             of_one = None if head is None else head.cube_pk
-            return links.of(view.tx, view.namespace.pk, view.now, of_one)
+            found = links.of(view.tx, view.namespace.pk, view.now, of_one)
+            ends = {end for link in found for end in (link.subject, link.object)}
+            seen = view.readable(ends)
+            return [link for link in found if {link.subject, link.object} <= seen]
 
     def topics(self, path: Namespace, cubes: Iterable[MemCube]) -> nx.DiGraph[str]:
         """Topics over concepts over these memories."""

@@ -493,7 +493,7 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"branch", "branches", "merge_branch", "drop_branch", "organise", "links", "topics"}
     verbs |= {"append", "merge", "archive", "restore", "freeze", "unfreeze", "life", "tidy"}
     verbs |= {"as_of", "snapshot", "snapshots", "forget_snapshot", "diff", "rollback"}
-    verbs |= {"log", "summary"}
+    verbs |= {"log", "summary", "grant", "revoke", "grants", "may"}
     verbs |= {"why", "blame", "impact", "compare", "save_lineage"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {

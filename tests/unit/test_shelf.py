@@ -292,6 +292,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(
         for table in (*later, "facets", "keys", "placements", "staged_embeddings"):
             records.execute(f"DROP TABLE {table}")
         records.execute("DROP INDEX activities_by_time")
+        records.execute("DROP INDEX cubes_by_deletion")
         records.execute("ALTER TABLE cubes DROP COLUMN quarantined")
         records.execute(
             "CREATE TABLE staged_embeddings (cube_pk INTEGER PRIMARY KEY REFERENCES cubes(pk), "

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("purpose", sa.Text(), nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("granted_by", sa.Text(), nullable=False),
+        sa.Column("via", sa.Text(), nullable=True),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("revoked_by", sa.Text(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
@@ -139,3 +140,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version_pk", "place"),
     )
     op.add_column("cubes", sa.Column("quarantined", sa.Text(), nullable=True))
+    there = sa.text("deleted_by IS NOT NULL")
+    op.create_index("cubes_by_deletion", "cubes", ["deleted_by"], unique=False, sqlite_where=there)
+    op.create_index("transitions_by_activity", "transitions", ["activity_pk"], unique=False)
