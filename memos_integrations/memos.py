@@ -15,6 +15,7 @@ import uuid_utils
 from memos_integrations.cube import Principal, check_namespace, check_text
 from memos_integrations.errors import AccessDeniedError, InvalidInputError
 from memos_integrations.infrastructure.access import ANYONE, AccessRules, Asker
+from memos_integrations.infrastructure.erasure import recover
 from memos_integrations.infrastructure.governance import write_policy
 from memos_integrations.infrastructure.index_keeper import IndexPolicy
 from memos_integrations.infrastructure.reindex import reindex
@@ -67,6 +68,8 @@ class MemOS:
         known = {(source.cube_id, source.version) for source in self.pieces.sources()}
         self.pieces.remove_cubes([cube_id for cube_id, _ in vault.outdated(known)])
         vault.watch(self.pieces.remove_cubes)
+        vault.watch_erasures(self.pieces.erase_cubes)
+        recover(vault, clock.now)
         _open[vault.folder.resolve()] = self
 
     @classmethod

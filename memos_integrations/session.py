@@ -31,6 +31,7 @@ from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
 from memos_integrations.infrastructure.prov_export.questions import Step
+from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
@@ -47,6 +48,7 @@ from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
 from memos_integrations.session_branch import BranchVerbs
+from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_organise import OrganiseVerbs
@@ -70,7 +72,7 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs):
+class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs, ForgetVerbs):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
     Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
@@ -597,6 +599,14 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernV
         """:meth:`may`, without blocking the event loop."""
         return await offload(self.may, right, id)
 
+    async def aforget(self, what: Asked | Iterable[Asked] | None = None, **options: Any) -> Receipt:
+        """:meth:`forget`, without blocking the event loop."""
+        return await offload(self.forget, what, **options)
+
+    async def areceipts(self) -> builtins.list[Receipt]:
+        """:meth:`receipts`, without blocking the event loop."""
+        return await offload(self.receipts)
+
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
@@ -670,7 +680,7 @@ class PastSession(MemorySession):
     archive = restore = freeze = unfreeze = tidy = _refuse
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
-    grant = revoke = _refuse
+    grant = revoke = forget = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

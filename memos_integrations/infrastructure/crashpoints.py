@@ -27,6 +27,10 @@ NAMES = (
     "jobs-decided",
     "jobs-written",
     "job-done",
+    "erasure-committed",
+    "erasure-index-gone",
+    "erasure-words-gone",
+    "erasure-compacted",
 )
 
 

@@ -21,6 +21,7 @@ _ROWS = (
     "SELECT pk, cube_pk, since_pk, until_pk, vector FROM past "
     "WHERE namespace_pk = ? AND pk > ? ORDER BY pk"
 )
+_ERASURES = "SELECT coalesce(max(pk), 0) FROM erasures"
 _NEWEST = "SELECT pk FROM past WHERE namespace_pk = ? ORDER BY until_pk DESC, pk DESC LIMIT 1"
 
 
@@ -102,11 +103,18 @@ class FormerVectors:
         self.budget = budget
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Former] = OrderedDict()
+        self._erasures = 0  # how many were seen: what was read before the last one is not kept
 
     def of(self, tx: sa.Connection, namespace_pk: int) -> Former:
         """Those of one namespace; only what is new is read."""
         newest = max((row[0] for row in hot(tx, _NEWEST, namespace_pk)), default=0)
+        [(erasures,)] = hot(tx, _ERASURES)
         with self._lock:
+            if erasures < self._erasures:  # a reader of an older moment
+                return Former(hot(tx, _ROWS, namespace_pk, 0))
+            if erasures > self._erasures:
+                self._held.clear()
+                self._erasures = erasures
             known = self._held.get(namespace_pk) or Former([])
             last = int(known.pks[-1]) if len(known.pks) else 0
             if last < newest:

@@ -83,6 +83,8 @@ class IndexKeeper:
         self._trouble = ""
         self._last_write = 0.0
         self._stopping = False
+        self._to_renew = False
+        self._renewed = threading.Event()
         self._wake = threading.Event()
         self._caught_up = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -131,6 +133,16 @@ class IndexKeeper:
             log.warning("vector index: %s; searching exactly while it is rebuilt", reason)
             self._state, self._trouble = "rebuilding", reason
         self._wake.set()
+
+    def renew(self, seconds: float) -> bool:
+        """Begin anew in another folder; ``True`` once no file of the former index is left.
+
+        Searches scan exactly until the new one is filled.
+        """
+        self._renewed.clear()
+        self._to_renew = True
+        self.notify()
+        return self._renewed.wait(seconds)
 
     @property
     def trouble(self) -> str:
@@ -222,13 +234,15 @@ class IndexKeeper:
         if not self._wanted():
             self._state = "idle"
             return
-        if self._state in ("idle", "checking"):
+        if self._state in ("idle", "checking") and not self._to_renew:
             self._adopt()
+        if self._to_renew:
+            self._state = "rebuilding"
         if self._state == "rebuilding":
             self._rebuild()
         self._files.check()
         started = time.monotonic()
-        while not self._stopping and self._state == "ready" and self._drain():
+        while not self._stopping and self._in_use() and self._drain():
             with self._caught_up:
                 self._caught_up.notify_all()
             self._give_way(time.monotonic() - started)
@@ -236,6 +250,9 @@ class IndexKeeper:
         if self._state == "ready" and self._worn():
             self._fail("more was changed than is in it", logging.INFO)
             self._wake.set()
+
+    def _in_use(self) -> bool:
+        return self._state == "ready" and not self._to_renew
 
     def _give_way(self, worked: float) -> None:
         """While others write, take at most a fifth of the time: searches need not wait for us."""
@@ -386,6 +403,7 @@ class IndexKeeper:
 
     def _rebuild(self) -> None:
         """Start an empty index in a new folder and queue every vector for it."""
+        self._to_renew = False
         self._discard()
         path = self._folder / f"{uuid.uuid4().hex[:12]}"
         self._database.write(lambda tx: queue_everything(tx, path.name))
@@ -395,6 +413,8 @@ class IndexKeeper:
                 if old != path:
                     shutil.rmtree(old, ignore_errors=True)
         crashpoints.reach("index-old-removed")
+        if not self._folder.is_dir() or not set(self._folder.iterdir()) - {path}:
+            self._renewed.set()
         self._open(path)
 
     def _discard(self) -> None:

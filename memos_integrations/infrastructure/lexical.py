@@ -109,3 +109,12 @@ def search_past(
     """The best ``(past.pk, BM25)`` of all former forms."""
     query = match_expression(namespace_pk, text)
     return [] if query is None else hot(tx, _MATCH_PAST, query, limit)
+
+
+def forget_deleted(tx: sa.Connection) -> None:
+    """Leave no word in the index that only deleted rows had.
+
+    FTS5 notes a deletion beside the words; they go when the pieces of the index become one.
+    """
+    for name in ("lexicon", "past_lexicon"):
+        tx.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('optimize')")

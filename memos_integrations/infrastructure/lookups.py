@@ -17,6 +17,7 @@ from memos_integrations.infrastructure.schema import (
     cubes,
     from_micros,
     to_micros,
+    tombstones,
     versions,
 )
 
@@ -59,8 +60,11 @@ def pending(tx: sa.Connection, namespace_pk: int, limit: int) -> set[int]:
     return {row[0] for row in hot(tx, _PENDING, namespace_pk, limit)}
 
 
-def find_keyed(tx: sa.Connection, namespace_pk: int, key: str) -> tuple[int, str] | None:
-    """The activity that used an idempotency key: its key and the digest of its content."""
+def find_keyed(tx: sa.Connection, namespace_pk: int, key: str) -> tuple[int, str | None] | None:
+    """The activity that used an idempotency key: its key and the digest of its content.
+
+    There is no digest any more if a part of the content was erased.
+    """
     row = tx.execute(
         sa.select(activities.c.pk, activities.c.digest).where(
             activities.c.namespace_pk == namespace_pk, activities.c.idempotency_key == key
@@ -68,6 +72,9 @@ def find_keyed(tx: sa.Connection, namespace_pk: int, key: str) -> tuple[int, str
     ).first()
     return (row.pk, row.digest) if row else None
 
+
+ERASED = sa.select(tombstones.c.cube_pk)
+"""The memories that were erased."""
 
 HEADS = cubes.join(versions, versions.c.pk == cubes.c.head_pk)
 """Every cube with its current version."""
@@ -229,10 +236,10 @@ def count(tx: sa.Connection, where: Sequence[Clause]) -> int:
 
 
 def generated_by(tx: sa.Connection, activity_pk: int) -> list[MemCube]:
-    """The versions that an activity wrote, in the order it wrote them."""
+    """The versions that an activity wrote and that were not erased, in the order it wrote them."""
     rows = tx.execute(
         sa.select(versions.c.body)
-        .where(versions.c.activity_pk == activity_pk)
+        .where(versions.c.activity_pk == activity_pk, versions.c.cube_pk.not_in(ERASED))
         .order_by(versions.c.pk)
     )
     return [MemCube.model_validate_json(body) for body in rows.scalars()]

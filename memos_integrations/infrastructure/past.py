@@ -50,7 +50,7 @@ _GATE = (
     "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
     f"CROSS JOIN versions ON versions.pk = {_VERSION} "
     "WHERE cubes.namespace_pk = ? AND (cubes.deleted_by IS NULL OR cubes.deleted_by > ?) "
-    "AND cubes.quarantined IS NULL "
+    "AND cubes.quarantined IS NULL AND cubes.pk NOT IN (SELECT cube_pk FROM tombstones) "
     "AND coalesce((SELECT after FROM transitions WHERE cube_pk = cubes.pk AND activity_pk <= ? "
     f"ORDER BY pk DESC LIMIT 1), '') NOT IN ({_AWAY}, '{transitions.DELETED}') "
     "AND (versions.expires_at IS NULL OR max(versions.expires_at, cubes.expires_at) > ?)"
@@ -318,7 +318,8 @@ class PastSnapshot(Snapshot):
 
     def _undeleted(self) -> Clause:
         there = sa.or_(cubes.c.deleted_by.is_(None), cubes.c.deleted_by > self.moment.activity_pk)
-        return sa.and_(there, self._state() != transitions.DELETED)
+        erased = cubes.c.pk.in_(lookups.ERASED)
+        return sa.and_(there, self._state() != transitions.DELETED, sa.not_(erased))
 
     def _state(self) -> sa.ColumnElement[str]:
         """The state then; empty for one that was never moved."""

@@ -42,7 +42,8 @@ def write_returns(
         assert head is not None  # it was there in the past, and nothing is ever taken out
         alive = lookups.head(tx, namespace.pk, one.cube_id) is not None
         expected = one.seen.version if one.seen is not None else head.cube.version
-        if head.cube.version != expected or alive != (one.seen is not None):
+        erased = head.cube.memory_type == "erased"
+        if erased or head.cube.version != expected or alive != (one.seen is not None):
             raise VersionConflictError(one.cube_id, expected=expected, actual=head.cube.version)
         if one.to is None:
             records.mark_deleted(tx, namespace, activity_pk, head)

@@ -14,7 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure.schema import cubes, from_micros, placements, to_micros
+from memos_integrations.infrastructure.schema import (
+    cubes,
+    from_micros,
+    placements,
+    to_micros,
+    tombstones,
+)
 from memos_integrations.query import Use
 
 FLUSH_AT = 1_000
@@ -57,7 +63,8 @@ class Placements:
         pks: dict[str, int] = {}
         for start in range(0, len(wanted), 500):
             page = wanted[start : start + 500]
-            found = tx.execute(sa.select(cubes.c.id, cubes.c.pk).where(cubes.c.id.in_(page)))
+            query = sa.select(cubes.c.id, cubes.c.pk).where(cubes.c.id.in_(page))
+            found = tx.execute(query.where(cubes.c.pk.not_in(sa.select(tombstones.c.cube_pk))))
             pks.update((cube_id, pk) for cube_id, pk in found)
         rows = [
             {

@@ -44,8 +44,9 @@ def closure(
     """The graph of all that the versions of a cube came from, or that came from them.
 
     Nodes: ``<cube id>@<version>`` (``kind="entity"``, ``text``, ``version``, ``state``, ``at``,
-    and where known ``speaker``, ``source``, ``said_at``), ``activity:<id>`` (``kind="activity"``,
-    ``verb``, ``at``), ``agent:<principal>`` (``kind="agent"``). An edge leads from the later
+    and where known ``speaker``, ``source``, ``said_at``; ``erased`` if it was),
+    ``activity:<id>`` (``kind="activity"``, ``verb``, ``at``), ``agent:<principal>``
+    (``kind="agent"``). An edge leads from the later
     thing to what it came from and carries its PROV ``relation``; where an activity changed the
     state of a version that it ``used``, also ``before``, ``after`` and ``reason``.
 
@@ -183,6 +184,7 @@ def _add_versions(graph: nx.DiGraph[str], made: _Rows) -> dict[int, str]:
         names[row.pk] = f"{cube.id}@{cube.version}"
         about = cube.header.descriptive
         said = {"speaker": about.speaker, "source": about.source, "said_at": about.said_at}
+        gone = {"erased": True} if cube.memory_type == "erased" else {}
         graph.add_node(
             names[row.pk],
             kind="entity",
@@ -191,6 +193,7 @@ def _add_versions(graph: nx.DiGraph[str], made: _Rows) -> dict[int, str]:
             state=cube.state.value,
             at=cube.created_at,
             **{name: value for name, value in said.items() if value is not None},
+            **gone,
         )
     return names
 

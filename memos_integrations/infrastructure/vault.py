@@ -121,6 +121,7 @@ class MemVault:
         self._former = FormerVectors()
         self._changing_rules = threading.Lock()
         self._watchers: list[Callable[[Collection[str]], object]] = []
+        self._mourners: list[Callable[[Collection[str]], object]] = []
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
         parts = (self.usage, self.placements, self._keeper, self._database, self._owner, clock)
         self._closing = weakref.finalize(self, _close, *parts)
@@ -375,6 +376,17 @@ class MemVault:
         """Call ``changed`` with the ids of memories right after each commit that changed them."""
         self._watchers.append(changed)
 
+    def watch_erasures(self, erased: Callable[[Collection[str]], object]) -> None:
+        """Call ``erased`` with the ids of memories right after each commit that erased them."""
+        self._mourners.append(erased)
+
+    def tell_erased(self, cube_ids: Collection[str]) -> None:
+        """These memories were erased: what is kept of them in memory goes, too."""
+        self._former.clear()
+        for erased in self._mourners if cube_ids else ():
+            erased(cube_ids)
+        self.tell(cube_ids)
+
     def tell(self, cube_ids: Collection[str]) -> None:
         """These memories have changed."""
         for changed in self._watchers if cube_ids else ():
@@ -579,6 +591,10 @@ class MemVault:
         self._keeper.suspect("a rebuild was asked for")
         return self._keeper.wait(seconds)
 
+    def renew_index(self, seconds: float) -> bool:
+        """Let go of every file of the index and make it anew; ``True`` once they are gone."""
+        return self._keeper.renew(seconds)
+
     def sample_vectors(self, limit: int) -> list[tuple[Namespace, int, bytes]]:
         """Some vectors that a search must find, with namespace and key, spread over the store."""
         with self._database.read() as tx:
@@ -644,8 +660,8 @@ def _thawed(cube: MemCube) -> None:
         raise FrozenCubeError(f"memory {cube.id} is frozen: it can be read, not changed")
 
 
-def _same(activity: Activity, digest: str, cubes: list[MemCube]) -> list[MemCube]:
-    if digest != activity.digest:
+def _same(activity: Activity, digest: str | None, cubes: list[MemCube]) -> list[MemCube]:
+    if digest not in (activity.digest, None):  # None: a part of what it wrote was erased
         raise IdempotencyConflictError(
             f"the idempotency key {activity.idempotency_key!r} was used before with other content: "
             "use a new key for new content"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -19,6 +18,7 @@ from llama_index.core.utils import get_tokenizer
 from memos_integrations.conversation import Conversation, Message
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.llama_index.counting import TokenCounts
 from memos_integrations.llama_index.events import MemoryRecalled, MemoryRecorded
 from memos_integrations.llama_index.handles import handle_of, session_of
 from memos_integrations.llama_index.messages import (
@@ -120,7 +120,7 @@ class MemOSMemory(BaseMemory):
         Conversation(session, self.conversation_id)  # refuses an id that cannot be kept
         self._session, self._recall, self._tokenizer = session, Recall(policy), tokenizer
         # A history is counted at every turn; its messages stay the same.
-        self._tokens = functools.lru_cache(_COUNTED)(lambda text: len(tokenizer(text)))
+        self._tokens = TokenCounts(lambda text: len(tokenizer(text)), _COUNTED)
 
     @property
     def session(self) -> MemorySession:

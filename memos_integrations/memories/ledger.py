@@ -1,4 +1,8 @@
-"""Which memory a line of a prompt is: noted when memories are shown, asked when a model reads."""
+"""Which memory a line of a prompt is: noted when memories are shown, asked when a model reads.
+
+Lines are kept as keyed hashes: no words stay here, also of a memory that is erased. A line of it is
+known for as long as the process lives, so that no cache of it is made or used.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,13 @@ class Ledger:
     def __init__(self, secret: str = "", *, limit: int = REMEMBERED) -> None:
         self._secret, self._limit = secret.encode(), limit
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, dict[Namespace, Source]] = OrderedDict()
+        self._known: OrderedDict[bytes, dict[Namespace, Source]] = OrderedDict()
 
     def note(self, cubes: Iterable[MemCube]) -> None:
         """These memories are about to stand in a prompt."""
         with self._lock:
             for cube in cubes:
-                written = line(cube)
+                written = self._name(line(cube))
                 by_space = self._known.pop(written, {})
                 by_space.pop(cube.namespace, None)  # the latest is last
                 by_space[cube.namespace] = Source(cube.id, cube.version)
@@ -47,7 +51,7 @@ class Ledger:
         users, a line counts for each of their memories, so that a change of any is heeded.
         """
         with self._lock:
-            known = [dict(self._known.get(one, {})) for one in lines]
+            known = [dict(self._known.get(self._name(one), {})) for one in lines]
         spaces = [set(one) for one in known if one]
         common = set.intersection(*spaces) if spaces else set()
         if namespace is not None and (namespace in common or not spaces):
@@ -58,6 +62,11 @@ class Ledger:
         else:
             salt = self.salt(set().union(*spaces))
         return salt, [frozenset(one.values()) for one in known]
+
+    def _name(self, written: str) -> bytes:
+        # A name for a line, not a secret: the key only keeps the lines of stores apart.
+        key = self._secret[:64]
+        return hashlib.blake2b(written.encode(), digest_size=16, key=key).digest()
 
     def salt(self, namespaces: Iterable[Namespace]) -> str:
         """What keeps the caches of these namespaces apart from those of others."""

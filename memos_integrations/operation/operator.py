@@ -142,8 +142,9 @@ class MemOperator:
         policy: SearchPolicy | None = None,
         vector: Vectors | None = None,
         choose: Choose | None = None,
+        counted: bool = True,
     ) -> list[Hit]:
-        """The best memories for a question; each counts as used.
+        """The best memories for a question; each counts as used, if that is ``counted``.
 
         ``vector``: the question's, where it is known; else it is embedded. ``choose``: a moment of
         the past to search in; then nothing counts as used.
@@ -164,7 +165,7 @@ class MemOperator:
                 return []
             found = retrieve(view, call, vector, policy=policy, limit=limit, filters=clauses)
         kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
-        if choose is None:
+        if choose is None and counted:
             self._vault.record_uses([pk for pk, _ in kept])
         return [hit for _, hit in kept]
 

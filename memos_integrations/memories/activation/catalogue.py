@@ -63,6 +63,7 @@ class Catalogue:
         self._entries: dict[str, Entry] = {}
         self._used: dict[str, int] = {}
         self._removed: set[str] = set()
+        self._erased: set[str] = set()
         self._clock = 0
         self._read_folder()
 
@@ -119,6 +120,8 @@ class Catalogue:
             if not self.wanted(digest):
                 return False
             entry = read_entry(aside)
+            if any(source.cube_id in self._erased for source in entry.sources):
+                return False
             aside.replace(self.path(digest))
             self._entries[digest] = entry
             self.touch(digest)
@@ -152,6 +155,12 @@ class Catalogue:
             ]
             self.remove(doomed)
         return doomed
+
+    def erase_cubes(self, cube_ids: Collection[str]) -> list[str]:
+        """As :meth:`remove_cubes`; and no piece that knows one of them comes back."""
+        with self._lock:
+            self._erased.update(cube_ids)
+            return self.remove_cubes(cube_ids)
 
     def clear(self) -> None:
         """Delete every piece."""
@@ -193,6 +202,19 @@ def pieces_of(folder: Path, cube_id: str) -> list[Piece]:
             continue  # damaged, foreign, or deleted meanwhile: it is no cache of anything
         known = sorted(one.version for one in entry.sources if one.cube_id == cube_id)
         found += [Piece(path, version, entry.size) for version in known]
+    return found
+
+
+def pieces_with(folder: Path, cube_ids: Collection[str]) -> list[Path]:
+    """The files in a folder that know one of these memories."""
+    wanted, found = set(cube_ids), []
+    for path in sorted(folder.glob(f"??/*{SUFFIX}")):
+        try:
+            entry = read_entry(path)
+        except (OSError, KeyError, TypeError, ValueError):
+            continue
+        if any(one.cube_id in wanted for one in entry.sources):
+            found.append(path)
     return found
 
 
