@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import datetime, timedelta
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -278,3 +280,39 @@ def test_bad_arguments(governed: MemOS) -> None:
     with pytest.raises(AccessDeniedError):
         alice.revoke(governed._operator.new_id())
     assert alice.grants() == []
+
+
+# Nothing without a principal --------------------------------------------------------------------
+
+KEEPERS = {"at", "close", "open", "path", "reindex", "scheduler", "stats"}
+"""What the process does that opened the folder: it can read the files anyway."""
+
+NO_MEMORIES = {
+    "MemOSEmbeddings": "turns words into vectors",
+    "MemOSEmbedding": "turns words into vectors",
+    "HostedPrefixCache": "marks prompts that others have made",
+    "KVCacheAccelerator": "works for a chat model, which has a session",
+    "KVCacheCallbackHandler": "works for a chat model, which has a session",
+    "MemOSFunctionLLM": "made of a MemOSLLM or of its arguments",
+}
+"""Exported classes whose constructors take no session, and why they need none."""
+
+
+def test_every_public_method_has_a_principal() -> None:
+    for name in {one for one in dir(MemOS) if not one.startswith("_")} - KEEPERS:
+        first = list(inspect.signature(getattr(MemOS, name)).parameters)[1]
+        assert first == "principal", f"MemOS.{name} has no principal"
+    made_with = inspect.signature(MemorySession).parameters
+    assert made_with["principal"].default is inspect.Parameter.empty
+
+
+@pytest.mark.parametrize("framework", ["langchain", "llama_index"])
+def test_every_adapter_has_a_session(framework: str) -> None:
+    adapters = import_module(f"memos_integrations.{framework}")
+    for name in adapters.__all__:
+        adapter = getattr(adapters, name)
+        taken = set(inspect.signature(adapter).parameters)
+        if hasattr(adapter, "from_defaults"):
+            taken |= set(inspect.signature(adapter.from_defaults).parameters)
+        has_one = bool(taken & {"session", "memory"})
+        assert has_one or name in NO_MEMORIES, f"{framework}.{name} has no principal"
