@@ -29,6 +29,8 @@ class Ledger:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
         self.deleted: set[str] = set()
+        self.forgotten: list[str] = []
+        """The words of erased memories: in no file any more."""
 
     def read(self, lines: list[str]) -> dict[str, Any] | None:
         """Take in the steps of one life; return the one that was under way at its end."""
@@ -48,12 +50,16 @@ class Ledger:
             elif step["done"] == "delete":
                 self.texts.pop(step["id"], None)
                 self.deleted.add(step["id"])
+            elif step["done"] == "forget":
+                self.texts.pop(step["id"], None)
+                self.forgotten += step["texts"]
         return doubt
 
 
 def check(folder: Path, ledger: Ledger, doubt: dict[str, Any] | None) -> None:
     """Open what is left, and count."""
     sys.path.insert(0, str(WORKER.parent))
+    from erasure_evidence import traces
     from worker import POLICY
 
     with MemOS.open(folder, embedder=WordEmbedder(), index_policy=POLICY) as memory:
@@ -71,6 +77,7 @@ def check(folder: Path, ledger: Ledger, doubt: dict[str, Any] | None) -> None:
         for cube_id, text in recent:
             assert session.search(text, limit=1)[0].cube.id == cube_id
         check_blobs(memory)
+    assert traces(folder, ledger.forgotten) == {}
     for finding in examine(folder):
         assert finding.ok, finding
 
@@ -89,6 +96,7 @@ def settle_doubt(ledger: Ledger, stored: dict[str, str], doubt: dict[str, Any] |
         ledger.texts[doubt["id"]] = stored[doubt["id"]]
     elif doubt["id"] not in stored:
         ledger.texts.pop(doubt["id"], None)
+        ledger.forgotten += doubt.get("texts", [])
 
 
 def check_blobs(memory: MemOS) -> None:

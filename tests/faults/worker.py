@@ -47,9 +47,10 @@ def work(memory: MemOS, draw: random.Random, steps: int) -> None:
     known = [cube.id for cube in session.list(limit=10_000)]
     for _ in range(steps):
         kind = draw.choices(
-            ["add", "batch", "update", "delete", "search", "blob"], [8, 4, 4, 2, 4, 1]
+            ["add", "batch", "update", "delete", "forget", "search", "blob"],
+            [8, 4, 4, 2, 1, 4, 1],
         )[0]
-        if kind in ("update", "delete") and len(known) < 10:
+        if kind in ("update", "delete", "forget") and len(known) < 10:
             kind = "add"
         if kind in ("add", "batch"):
             texts = [words(draw) for _ in range(1 if kind == "add" else draw.randrange(2, 12))]
@@ -67,6 +68,12 @@ def work(memory: MemOS, draw: random.Random, steps: int) -> None:
             say(**{"try": "delete", "id": cube_id})
             session.delete(cube_id)
             say(done="delete", id=cube_id)
+        elif kind == "forget":
+            cube_id = known.pop(draw.randrange(len(known)))
+            texts = [cube.text for cube in session.history(cube_id)]
+            say(**{"try": "forget", "id": cube_id, "texts": texts})
+            session.forget(cube_id)
+            say(done="forget", id=cube_id, texts=texts)
         elif kind == "search":
             session.search(words(draw), limit=3)
         else:
