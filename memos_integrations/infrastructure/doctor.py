@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from memos_integrations.errors import MemOSError, StoreLockedError
-from memos_integrations.infrastructure import schema
+from memos_integrations.infrastructure import receipts, schema
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.index_keeper import IndexPolicy
 from memos_integrations.infrastructure.vault import MemVault
@@ -96,6 +96,17 @@ def _records(database: Database) -> Iterator[Finding]:
     wrong = [f"{number} {what}" for what, number in faults.items() if number]
     detail = "; ".join(wrong) or f"consistent, schema {schema.HEAD_REVISION}"
     yield Finding("records", not wrong, detail)
+    yield _erasures(database)
+
+
+def _erasures(database: Database) -> Finding:
+    with database.read() as tx:
+        left, done = len(receipts.unfinished(tx)), receipts.count(tx)
+    if left:
+        return Finding(
+            "erasures", False, f"{left} not finished: open the store with MemOS.open() to go on"
+        )
+    return Finding("erasures", True, f"{done} finished" if done else "none")
 
 
 def _index(vault: MemVault, mend: bool) -> Iterator[Finding]:

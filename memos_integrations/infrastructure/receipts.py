@@ -210,6 +210,11 @@ def unfinished(tx: sa.Connection) -> list[Receipt]:
     return [Receipt.from_dict(json.loads(written)) for written in rows.scalars()]
 
 
+def count(tx: sa.Connection) -> int:
+    """How many erasures there were."""
+    return int(tx.execute(sa.select(sa.func.count()).select_from(erasures)).scalar_one())
+
+
 def asked_in(tx: sa.Connection, path: Namespace) -> list[Receipt]:
     """The erasures that were asked for in a namespace, oldest first."""
     rows = tx.execute(sa.select(erasures.c.receipt).order_by(erasures.c.pk)).scalars()

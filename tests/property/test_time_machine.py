@@ -23,7 +23,12 @@ from hypothesis.stateful import (
 
 from memos_integrations import MemOS
 from memos_integrations.cube import State
-from memos_integrations.errors import FrozenCubeError, IllegalTransitionError, MemOSError
+from memos_integrations.errors import (
+    CubeNotFoundError,
+    FrozenCubeError,
+    IllegalTransitionError,
+    MemOSError,
+)
 from memos_integrations.infrastructure.index_keeper import IndexPolicy
 from memos_integrations.operation import lifecycle
 from memos_integrations.operation.scheduling.rules import Rules
@@ -44,6 +49,7 @@ class Known:
     text: str
     state: State
     there: bool = True
+    erased: bool = False
 
 
 World = dict[str, Known]
@@ -64,6 +70,7 @@ class Machine(RuleBasedStateMachine):
         self.past: dict[datetime, World] = {}
         self.names = 0
         self.versions: dict[str, list[str]] = {}
+        self.came_of: dict[str, set[str]] = {}
         self._open()
 
     def _open(self) -> None:
@@ -143,11 +150,46 @@ class Machine(RuleBasedStateMachine):
         assert fit
         for id in (one, two):
             self.world[id] = replace(self.world[id], state=State.MERGED)
+            self.came_of.setdefault(id, set()).add(cube.id)
         self.world[cube.id], self.versions[cube.id] = (
             Known(cube.text, State.GENERATED),
             [cube.text],
         )
         return cube.id
+
+    @rule(id=ids, look=st.booleans())
+    def forget(self, id: str, look: bool) -> None:
+        """It is gone, with all that came of it: today, from every moment, from its history."""
+        doomed = self._closure(id)
+        frozen = any(self.world[one].state is State.FROZEN for one in doomed)
+        try:
+            receipt = self.maya.forget(id, dry_run=look)
+        except FrozenCubeError:
+            assert frozen
+            return
+        except CubeNotFoundError:
+            assert self.world[id].erased
+            return
+        assert not frozen and not self.world[id].erased
+        assert {one.id for one in receipt.memories if one.namespace == ("maya",)} == doomed
+        assert receipt.finished != look
+        if look:
+            return
+        for one in doomed:
+            self.world[one] = Known("", State.ACTIVATED, there=False, erased=True)
+            self.versions[one] = [""] * len(self.versions[one])
+            for was in self.past.values():
+                was.pop(one, None)
+
+    def _closure(self, id: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [id]
+        while waiting:
+            one = waiting.pop()
+            if one not in found and not self.world[one].erased:
+                found.add(one)
+                waiting += self.came_of.get(one, ())
+        return found
 
     @rule(words=texts)
     def search(self, words: str) -> None:
@@ -271,7 +313,7 @@ class Machine(RuleBasedStateMachine):
         ways = {(o.verb, s.value, o.target.value) for o in lifecycle.TRANSITIONS for s in o.sources}
         for id in list(getattr(self, "world", {}))[-2:]:
             for passage in self.maya.life(id):
-                if passage.verb not in ("rollback", "delete"):
+                if passage.verb not in ("rollback", "delete", "forget"):
                     assert (passage.verb, passage.before, passage.after) in ways
 
 

@@ -100,6 +100,7 @@ def test_doctor_finds_a_healthy_store_healthy(filled: Path) -> None:
         "lock",
         "integrity",
         "records",
+        "erasures",
         "index",
         "self-recall",
     ]
