@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from memos_integrations.errors import InvalidInputError, MissingExtraError
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
@@ -62,18 +62,21 @@ class LocalChat:
         *,
         budget: int = 2 * GIB,
         disk_budget: int = 20 * GIB,
+        disk_dtype: Literal["int8"] | None = None,
         engine: ActivationEngine | None = None,
     ) -> None:
         """``model``: loaded, a hub id, a folder, or ``None`` for the bundled one.
 
         ``budget`` and ``disk_budget`` are bytes of keys and values in memory and in the store.
+        ``disk_dtype="int8"``: what lies in the store is rounded to eight bits. That takes half to
+        a quarter of the room, and answers that read it are near-exact: ``usage`` says which.
         """
         store = _store(memory)
         self._namespace = memory.namespace if isinstance(memory, MemorySession) else None
         self._ledger = store.ledger if store is not None else Ledger()
         self.store = store
         """Whose memories, if any."""
-        self.engine = engine or _engine(store, model, budget, disk_budget)
+        self.engine = engine or _engine(store, model, budget, disk_budget, disk_dtype)
         self.model = self.engine.model
 
     # Prompts ------------------------------------------------------------------------------
@@ -191,6 +194,24 @@ class LocalChat:
             close()
 
 
+def shared_or_new(
+    chat: LocalChat | None,
+    memory: MemOS | MemorySession | None,
+    model: CausalModel | str | Path | None,
+    **options: Any,
+) -> LocalChat:
+    """The chat that a framework's model was given, or one that it makes with these options."""
+    if chat is None:
+        return LocalChat(memory, model, **options)
+    given = sorted(name for name, value in options.items() if value is not None)
+    if given:
+        raise InvalidInputError(
+            f"{', '.join(given)} and chat are given: the chat has its own, so make it with "
+            f"LocalChat(..., {given[0]}=...)"
+        )
+    return chat
+
+
 def _store(memory: object) -> MemOS | None:
     if memory is None or isinstance(memory, MemOS):
         return memory
@@ -204,7 +225,10 @@ def _engine(
     model: CausalModel | str | Path | None,
     budget: int,
     disk_budget: int,
+    disk_dtype: Literal["int8"] | None,
 ) -> ActivationEngine:
+    if store is None and disk_dtype is not None:
+        raise InvalidInputError("disk_dtype is given, and no memory whose folder it is about")
     try:
         from memos_integrations.memories.activation.engine import ActivationEngine
         from memos_integrations.memories.activation.tiers import FolderTier
@@ -221,7 +245,7 @@ def _engine(
         gone = store.vault.outdated([(one.cube_id, one.version) for one in sources])
         return [Source(*one) for one in gone]
 
-    tier = FolderTier(store.pieces, budget=disk_budget)
+    tier = FolderTier(store.pieces, budget=disk_budget, dtype=disk_dtype)
     engine = ActivationEngine(loaded, budget=budget, tier=tier, gate=outdated)
     store.vault.watch(engine.drop_cubes)
     return engine

@@ -49,6 +49,7 @@ def stats(
             found: dict[str, Any] = {
                 "folder": str(pieces.folder),
                 "pieces": len(pieces),
+                "rounded_pieces": pieces.rounded,
                 "bytes": pieces.bytes,
                 "memories": len({source.cube_id for source in pieces.sources()}),
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
@@ -25,7 +25,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from memos_integrations.errors import InvalidInputError
-from memos_integrations.local_chat import LocalChat, parse_tool_calls
+from memos_integrations.local_chat import LocalChat, parse_tool_calls, shared_or_new
 from memos_integrations.memos import MemOS
 from memos_integrations.session import MemorySession
 
@@ -58,6 +58,8 @@ class ChatMemOS(BaseChatModel):
     seed: int | None = None
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
     """An answer ends before any of these."""
+    disk_dtype: Literal["int8"] | None = Field(default=None, exclude=True)
+    """``int8``: caches on disk are rounded to eight bits, and answers read from them near-exact."""
     chat: Any = Field(default=None, exclude=True)
     """A :class:`memos_integrations.local_chat.LocalChat` to share between models."""
 
@@ -70,8 +72,8 @@ class ChatMemOS(BaseChatModel):
         **options: Any,
     ) -> None:
         super().__init__(memory=memory, model=model, **options)
-        shared = self.chat
-        self._chat = shared if shared is not None else LocalChat(memory, self.source)
+        kept = {"disk_dtype": self.disk_dtype}
+        self._chat = shared_or_new(self.chat, memory, self.source, **kept)
 
     @property
     def local(self) -> LocalChat:
@@ -219,6 +221,7 @@ class ChatMemOS(BaseChatModel):
             "model_name": self.local.model.name,
             "finish_reason": usage.finish_reason,
             "first_token_seconds": usage.first_token_seconds,
+            "approximate_tokens": usage.approximate_tokens,
         }
 
 

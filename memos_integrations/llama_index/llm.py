@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -23,7 +23,13 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.custom import CustomLLM
 
-from memos_integrations.local_chat import Answer, LocalChat, ToolCall, parse_tool_calls
+from memos_integrations.local_chat import (
+    Answer,
+    LocalChat,
+    ToolCall,
+    parse_tool_calls,
+    shared_or_new,
+)
 from memos_integrations.memos import MemOS
 from memos_integrations.session import MemorySession, offload
 
@@ -36,7 +42,10 @@ class MemOSLLM(CustomLLM):
     is the store, or one user's session; ``model`` a hub id, a folder, a loaded
     :class:`memos_integrations.models.causal.CausalModel`, or ``None`` for the bundled base model.
 
-    ``response.raw`` says how many prompt tokens were read from the cache.
+    ``disk_dtype="int8"`` rounds caches on disk to eight bits: what is read there is near-exact.
+
+    ``response.raw`` says how many prompt tokens were read from the cache, and of those, in
+    ``approximate_tokens``, how many were rounded.
     """
 
     max_tokens: int = Field(256, ge=1, description="the most tokens of an answer")
@@ -54,11 +63,12 @@ class MemOSLLM(CustomLLM):
         memory: MemOS | MemorySession | None = None,
         model: Any = None,
         *,
+        disk_dtype: Literal["int8"] | None = None,
         chat: LocalChat | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._chat = chat if chat is not None else LocalChat(memory, model)
+        self._chat = shared_or_new(chat, memory, model, disk_dtype=disk_dtype)
 
     @classmethod
     def class_name(cls) -> str:
@@ -247,6 +257,7 @@ def _raw(usage: Any) -> dict[str, Any]:
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "kept_tokens": usage.kept_tokens,
+        "approximate_tokens": usage.approximate_tokens,
         "finish_reason": usage.finish_reason,
         "first_token_seconds": usage.first_token_seconds,
     }

@@ -17,6 +17,7 @@ import torch
 from memos_integrations.memories.activation import tiers
 from memos_integrations.memories.activation.catalogue import Catalogue
 from memos_integrations.memories.activation.engine import ActivationEngine
+from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.memories.activation.tiers import FolderTier
 from memos_integrations.models.causal import CausalModel
 from tests.activation.tiny import build, logits, prompt_of
@@ -115,16 +116,52 @@ def test_one_harmed_piece_of_several(
     assert tier.damaged == 1
 
 
-def test_a_header_that_lies_about_tokens(
-    model: CausalModel, tier: FolderTier, written: torch.Tensor
-) -> None:
+@pytest.mark.parametrize(
+    ("says", "lies"),
+    [
+        (rb'"tokens":"[', rb'"tokens":"[1'),
+        (rb"\"m1-0", rb"\"m2-0"),
+        (rb'"dtype":"BF16","shape"', rb'"dtype":"F16" ,"shape"'),
+        (rb'"count":"3"', rb'"count":"4"'),
+    ],
+)
+def test_a_header_that_lies(says: bytes, lies: bytes, tier: FolderTier) -> None:
+    model = build("gemma3", torch.bfloat16)
+    right, _ = logits(ActivationEngine(model, tier=tier), PROMPT)
+    tier.flush()
     for path in files(tier.catalogue.folder):
         content = path.read_bytes()
-        start = content.index(b'"tokens":"[') + 11
-        path.write_bytes(content[:start] + b"1" + content[start + 1 :])
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = content[8:end].replace(says, lies, 1)
+        assert header != content[8:end]
+        path.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
     fresh = FolderTier(tier.catalogue.folder)
-    again, _ = logits(ActivationEngine(model, tier=fresh), PROMPT)
-    assert torch.equal(again, written)
+    again, cached = logits(ActivationEngine(model, tier=fresh), PROMPT)
+    assert cached == 0 and torch.equal(again, right)
+    fresh.close()
+
+
+def test_a_piece_under_another_s_name(
+    model: CausalModel, tier: FolderTier, written: torch.Tensor
+) -> None:
+    """The same words behind others: the tokens fit, what was computed does not."""
+    words = prompt_of(2, length=1_100, memories=0).tokens
+    spans = (Span(0, 512, Source("a", 1)), Span(512, 1_024, Source("b", 1)))
+    one, other = (Prompt((first, *words[1:]), spans) for first in (1, 2))
+    right = {}
+    for prompt in (one, other):
+        right[prompt], _ = logits(ActivationEngine(model, tier=tier), prompt)
+    tier.flush()
+    paths = []
+    for prompt in (one, other):
+        engine = ActivationEngine(model)
+        engine.precompute(prompt)
+        paths.append(tier.catalogue.path(engine.tree.nodes()[-1].digest))
+    assert paths[0] != paths[1]
+    paths[0].write_bytes(paths[1].read_bytes())
+    fresh = FolderTier(tier.catalogue.folder)
+    again, cached = logits(ActivationEngine(model, tier=fresh), one)
+    assert cached == 512 and torch.equal(again, right[one])
     fresh.close()
 
 

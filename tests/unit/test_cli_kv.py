@@ -70,6 +70,7 @@ def test_warm_stats_explain_clear(store: tuple[Path, list[str]], model: Path) ->
     warmed = answer(run("warm", "--model", model, "--system", "Be brief.", *there))
     assert warmed["memories"] == 4 and warmed["computed_tokens"] > 100
     found = answer(run("stats", *there))
+    assert found["rounded_pieces"] == 0
     assert found["memories"] == 4 and found["pieces"] > 0 and found["bytes"] > 1_000
     assert (
         answer(run("warm", "--model", model, "--system", "Be brief.", *there))["computed_tokens"]

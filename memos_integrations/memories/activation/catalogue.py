@@ -6,6 +6,7 @@ eight bytes that say how long the header is, the header as JSON, the tensors.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
@@ -17,15 +18,20 @@ from memos_integrations.memories.activation.segments import Source
 
 log = logging.getLogger(__name__)
 
-FORMAT = "memos-kv-2"
+FORMAT = "memos-kv-3"
 SUFFIX = ".safetensors"
 _LONGEST_HEADER = 100_000_000
+FLOATS = ("F64", "F32", "F16", "BF16")
+UNREADABLE = (OSError, AttributeError, KeyError, TypeError, ValueError)
+"""What :func:`read_entry` raises for a file that is no cached piece."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """What a piece's file says of itself."""
 
+    digest: str
+    """Of the prefix up to its end: the name under which it is found."""
     size: int
     """Bytes of the file."""
     sources: frozenset[Source]
@@ -39,6 +45,17 @@ class Entry:
     """A hash of each layer in it."""
     tensors: Mapping[str, tuple[str, tuple[int, ...], int]]
     """By name: data type, shape, and where in the file it begins."""
+    dtype: str
+    """That keys and values were computed in, by safetensors' name."""
+    kept_as: str
+    """``int8`` if they are rounded; empty: as computed."""
+    model: Mapping[str, str]
+    """Whose piece it is: name, revision, and the hashes of the model's fingerprint."""
+
+    @property
+    def approximate(self) -> bool:
+        """Whether what is read from it is near-exact only."""
+        return bool(self.kept_as)
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,12 @@ class Catalogue:
         with self._lock:
             return sum(entry.size for entry in self._entries.values())
 
+    @property
+    def rounded(self) -> int:
+        """How many pieces are kept in eight bits."""
+        with self._lock:
+            return sum(entry.approximate for entry in self._entries.values())
+
     def sources(self) -> frozenset[Source]:
         """The memories that something here was made of."""
         with self._lock:
@@ -119,7 +142,7 @@ class Catalogue:
         with self._lock:
             if not self.wanted(digest):
                 return False
-            entry = read_entry(aside)
+            entry = read_entry(aside, digest)
             if any(source.cube_id in self._erased for source in entry.sources):
                 return False
             aside.replace(self.path(digest))
@@ -183,8 +206,8 @@ class Catalogue:
         for path in sorted(files, key=lambda path: path.stat().st_mtime):
             digest = path.name.removesuffix(SUFFIX)
             try:
-                self._entries[digest] = read_entry(path)
-            except (OSError, KeyError, TypeError, ValueError) as error:
+                self._entries[digest] = read_entry(path, digest)
+            except UNREADABLE as error:
                 log.warning("%s is no cached piece, removed: %s", path, error)
                 self.foreign += 1
                 path.unlink(missing_ok=True)
@@ -198,7 +221,7 @@ def pieces_of(folder: Path, cube_id: str) -> list[Piece]:
     for path in sorted(folder.glob(f"??/*{SUFFIX}")):
         try:
             entry = read_entry(path)
-        except (OSError, KeyError, TypeError, ValueError):
+        except UNREADABLE:
             continue  # damaged, foreign, or deleted meanwhile: it is no cache of anything
         known = sorted(one.version for one in entry.sources if one.cube_id == cube_id)
         found += [Piece(path, version, entry.size) for version in known]
@@ -211,27 +234,40 @@ def pieces_with(folder: Path, cube_ids: Collection[str]) -> list[Path]:
     for path in sorted(folder.glob(f"??/*{SUFFIX}")):
         try:
             entry = read_entry(path)
-        except (OSError, KeyError, TypeError, ValueError):
+        except UNREADABLE:
             continue
         if any(one.cube_id in wanted for one in entry.sources):
             found.append(path)
     return found
 
 
-def read_entry(path: Path) -> Entry:
-    """What a piece's file says; raises ``ValueError`` and its like, or ``OSError``, for another."""
+def read_entry(path: Path, digest: str | None = None) -> Entry:
+    """What a piece's file says; raises one of :data:`UNREADABLE` for another, or another's name."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= _LONGEST_HEADER:
-            raise ValueError("its header has no proper length")
-        written = json.loads(file.read(length))
+        header = file.read(header_size(file.read(8)))
+    return entry_of(header, path.stat().st_size, digest)
+
+
+def header_size(begins: bytes) -> int:
+    """Bytes of the header, which the first eight bytes of a file say."""
+    length = int.from_bytes(begins[:8], "little")
+    if not 2 <= length <= _LONGEST_HEADER:
+        raise ValueError("its header has no proper length")
+    return length
+
+
+def entry_of(header: bytes, size: int, digest: str | None = None) -> Entry:
+    """What the header of a file of ``size`` bytes says; see :func:`read_entry`."""
+    written, data = json.loads(header), 8 + len(header)
     about = written.pop("__metadata__", None) if isinstance(written, dict) else None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError("it is of another program")
-    size, data = path.stat().st_size, 8 + length
+        raise ValueError("it is of another program, or of another release")
     if size != data + max((one["data_offsets"][1] for one in written.values()), default=0):
         raise ValueError("it is cut off")
+    if about != signed(about):
+        raise ValueError("its header was altered")
     entry = Entry(
+        digest=str(about["digest"]),
         size=size,
         sources=frozenset(Source(str(id), int(n)) for id, n in json.loads(about["sources"])),
         tokens=tuple(map(int, json.loads(about["tokens"]))),
@@ -242,7 +278,23 @@ def read_entry(path: Path) -> Entry:
             name: (str(one["dtype"]), tuple(one["shape"]), data + int(one["data_offsets"][0]))
             for name, one in written.items()
         },
+        dtype=str(about["dtype"]),
+        kept_as=str(about["kept_as"]),
+        model={str(k): str(v) for k, v in json.loads(about["model"]).items()},
     )
-    if len(entry.layers) != len(entry.sums) or not entry.tokens:
+    if digest not in (None, entry.digest):
+        raise ValueError("it has the name of another piece")
+    kinds = {kind for kind, *_ in entry.tensors.values()}
+    proper = not entry.kept_as or (
+        entry.kept_as == "int8" and entry.dtype in FLOATS and kinds <= {*FLOATS, "I8"}
+    )
+    if len(entry.layers) != len(entry.sums) or not entry.tokens or not proper:
         raise ValueError("its header does not fit together")
     return entry
+
+
+def signed(about: Mapping[str, str]) -> dict[str, str]:
+    """What a header says, with a hash over all of it: against accidents, not against forgers."""
+    said = {name: value for name, value in about.items() if name != "sum"}
+    written = json.dumps(said, sort_keys=True).encode()
+    return {**said, "sum": hashlib.blake2b(written, digest_size=16).hexdigest()}

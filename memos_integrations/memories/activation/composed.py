@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from memos_integrations.errors import InvalidInputError
@@ -33,7 +33,7 @@ from memos_integrations.memories.activation.joined import (
     why_not_again,
     why_not_joined,
 )
-from memos_integrations.memories.activation.prefix_tree import Lease, root_of
+from memos_integrations.memories.activation.prefix_tree import Lease
 from memos_integrations.memories.activation.rotary import NotRotaryError, Rotation, rotations
 from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import LONGEST, Prompt
@@ -197,8 +197,7 @@ class Composer:
 
     def root(self, salt: str) -> str:
         """The digest under which composed pieces stand: exact prompts find none of them."""
-        fingerprint = asdict(self.engine.model.fingerprint)
-        return root_of({**fingerprint, "salt": salt, "mode": self.mode})
+        return self.engine.root(salt, mode=self.mode)
 
     # Whether ------------------------------------------------------------------------------
 
@@ -289,11 +288,14 @@ class Composer:
         for (start, end), tokens in list(zip(places, chain, strict=True))[len(pieces) :]:
             cache = cache or fork(engine.model.model.config, pieces)
             engine._forward(cache, tokens, sum(piece.tokens for piece in pieces), head=False)
-            pieces.append(fresh_piece(cache))
+            rounded = any(piece.approximate for piece in pieces)
+            pieces.append(fresh_piece(cache, approximate=rounded))
             request.computed.update(range(start, end))
             if len(lease.nodes) == len(pieces) - 1:
                 self._keep(request, lease, pieces[-1], start, end)
-        return pieces[len(header) :]
+        own = pieces[len(header) :]
+        request.usage.approximate_tokens += sum(one.tokens for one in own if one.approximate)
+        return own
 
     def _lookup(self, root: str, chain: Sequence[Sequence[int]]) -> Lease[Piece]:
         """The longest chain that is cached and may be served now, as the engine finds its own."""
@@ -321,8 +323,8 @@ class Composer:
         if node is None:
             return
         request.usage.kept_tokens += end - start
-        if engine.tier is not None and sources:
-            engine.tier.save(node)
+        if sources:
+            engine._save(node)
 
     def _chosen(
         self, prompt: Prompt, layers: Sequence[JoinedLayer], no_memory: set[int]

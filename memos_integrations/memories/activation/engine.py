@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -46,12 +46,15 @@ GIB = 1 << 30
 class Tier(Protocol):
     """A place for pieces below memory, such as a folder. Thread-safe."""
 
+    dtype: str | None
+    """``None``: what is loaded is bit for bit what was saved; else what it is rounded to."""
+
     def load(self, digest: str, tokens: Sequence[int]) -> tuple[Piece, frozenset[Source]] | None:
         """The piece and every memory up to its end; ``None`` if it is not there, or damaged."""
         ...
 
-    def save(self, node: Node[Piece]) -> None:
-        """Keep a piece; never raises, and may do so later."""
+    def save(self, node: Node[Piece], model: Mapping[str, str] | None = None) -> None:
+        """Keep a piece, and whose it is; never raises, and may do so later."""
         ...
 
     def remove(self, digests: Collection[str]) -> None:
@@ -86,6 +89,9 @@ class Usage:
     """Of the prompt, read from the cache."""
     kept_tokens: int = 0
     """Of the prompt, computed now and kept."""
+    approximate_tokens: int = 0
+    """Of those read from the cache, the rounded ones, and those computed behind such: then the
+    answer is near-exact. Always 0 where the tier keeps pieces as computed."""
     output_tokens: int = 0
     first_token_seconds: float = 0.0
     finish_reason: str = ""
@@ -102,6 +108,10 @@ class EngineStats:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     kept_tokens: int = 0
+    approximate_tokens: int = 0
+    """Of the cached ones, those that were rounded, or computed behind rounded ones."""
+    approximate_requests: int = 0
+    """Answered near-exactly, for they read such tokens."""
     uncached_requests: int = 0
     """Run without a cache, for :attr:`ActivationEngine.refused`."""
     invalidated: int = 0
@@ -199,6 +209,7 @@ class ActivationEngine:
         lease, cache = self._begin(prompt)
         try:
             usage.cached_tokens = at = lease.length
+            usage.approximate_tokens = _approximate(lease)
             if self.refused:
                 logits = self._forward(cache, prompt.tokens, 0)
             else:
@@ -218,6 +229,7 @@ class ActivationEngine:
         usage = Usage()
         if not self.refused:
             lease, cache = self._begin(prompt)
+            usage.approximate_tokens = _approximate(lease)
             try:
                 self._compute(prompt, lease, cache, usage, background=background)
             finally:
@@ -269,9 +281,14 @@ class ActivationEngine:
             measured=True,
         )
 
-    def root(self, salt: str) -> str:
-        """The digest under which a model's empty prefix stands, for whom the salt says."""
-        return root_of({**asdict(self.model.fingerprint), "salt": salt})
+    def root(self, salt: str, **mode: str) -> str:
+        """The digest under which a model's empty prefix stands, for whom the salt says.
+
+        Where the tier rounds, it is another one: exact and near-exact pieces never meet, neither
+        in memory nor in a folder that both use.
+        """
+        kept = {"kept_as": self.tier.dtype} if self.tier is not None and self.tier.dtype else {}
+        return root_of({**asdict(self.model.fingerprint), **kept, "salt": salt, **mode})
 
     # Within -------------------------------------------------------------------------------
 
@@ -367,13 +384,19 @@ class ActivationEngine:
         sources = prompt.sources(0, end)
         if sources and self.gate(sources):
             return False
-        node = self.tree.add(lease, tokens, fresh_piece(cache), prompt.sources(at, end))
+        piece = fresh_piece(cache, approximate=usage.approximate_tokens > 0)
+        node = self.tree.add(lease, tokens, piece, prompt.sources(at, end))
         if node is None:
             return False
         usage.kept_tokens += len(tokens)
-        if self.tier is not None and sources:
-            self.tier.save(node)
+        if sources:
+            self._save(node)
         return True
+
+    def _save(self, node: Node[Piece]) -> None:
+        """Hand a piece to the tier, with the label of the model."""
+        if self.tier is not None:
+            self.tier.save(node, asdict(self.model.fingerprint))
 
     def _forward(
         self,
@@ -418,6 +441,8 @@ class ActivationEngine:
             self._stats.prompt_tokens += usage.prompt_tokens
             self._stats.cached_tokens += usage.cached_tokens
             self._stats.kept_tokens += usage.kept_tokens
+            self._stats.approximate_tokens += usage.approximate_tokens
+            self._stats.approximate_requests += usage.approximate_tokens > 0
             self._stats.uncached_requests += bool(self.refused)
 
     def _count_time(self, usage: Usage) -> None:
@@ -468,6 +493,11 @@ class _Turns:
             self._quiet.wait_for(lambda: self._waiting == 0)
         with self._lock:
             yield
+
+
+def _approximate(lease: Lease[Piece]) -> int:
+    """Tokens of a lease that are rounded, or were computed behind rounded ones."""
+    return sum(len(node.tokens) for node in lease.nodes if node.payload.approximate)
 
 
 def _with_head(model: Any) -> Callable[[dict[str, Any]], torch.Tensor]:

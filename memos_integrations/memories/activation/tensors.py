@@ -33,8 +33,10 @@ class DamagedPieceError(MemOSError):
 class Piece:
     """One prompt piece's keys and values, by layer; ``None`` for a layer that keeps none."""
 
-    def __init__(self, layers: Sequence[Pair | None]) -> None:
+    def __init__(self, layers: Sequence[Pair | None], *, approximate: bool = False) -> None:
         self._layers = tuple(layers)
+        self.approximate = approximate
+        """Whether it was read from rounded numbers, or computed behind such."""
         self.nbytes = sum(t.numel() * t.element_size() for pair in layers if pair for t in pair)
         """Bytes of all tensors."""
         self.tokens = next(pair[0].shape[-2] for pair in layers if pair is not None)
@@ -52,7 +54,8 @@ class Piece:
         if device.type == "cpu":
             return self
         pairs = [self.layer(i) for i in range(len(self))]
-        return Piece([p and (p[0].to(device), p[1].to(device)) for p in pairs])
+        moved = [p and (p[0].to(device), p[1].to(device)) for p in pairs]
+        return Piece(moved, approximate=self.approximate)
 
 
 class _Growing:
@@ -213,9 +216,10 @@ def _reaching(pieces: Sequence[Piece], tokens: int) -> Sequence[Piece]:
     return pieces[first:]
 
 
-def fresh_piece(cache: DynamicCache) -> Piece:
+def fresh_piece(cache: DynamicCache, *, approximate: bool = False) -> Piece:
     """What the last forward added to a fork, as a piece of its own."""
-    return Piece([_own(getattr(layer, "fresh", None)) for layer in cache.layers])
+    layers = [_own(getattr(layer, "fresh", None)) for layer in cache.layers]
+    return Piece(layers, approximate=approximate)
 
 
 def _own(pair: Pair | None) -> Pair | None:
