@@ -7,7 +7,7 @@ the names of a store and those of a chat history do not meet.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from memos_integrations.infrastructure import lookups
 from memos_integrations.infrastructure.access import Scope, at_or_below
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
-from memos_integrations.infrastructure.lookups import Head, NamespaceRow
+from memos_integrations.infrastructure.lookups import Head, NamespaceRow, listed
 from memos_integrations.infrastructure.schema import (
     cubes,
     embeddings,
@@ -111,7 +111,7 @@ class KeyedView:
         where = self._alive(at_or_below(prefix))
         wanted = None if keep is None else self._kept(where, keep)
         if wanted is not None:
-            where = [*where, cubes.c.pk.in_(_listed(wanted))]
+            where = [*where, cubes.c.pk.in_(listed(wanted))]
         ranked = dict(self._ranked(prefix, where, vector, offset + limit))
         order = list(ranked)[offset:]
         if len(ranked) < offset + limit:
@@ -161,7 +161,7 @@ class KeyedView:
         return [pk for pk, value in rows if keep(json.loads(value))]
 
     def _by_pk(self, order: Sequence[int]) -> list[KeyedMemory]:
-        found = {one.pk: one for one in self._load([cubes.c.pk.in_(_listed(order))])}
+        found = {one.pk: one for one in self._load([cubes.c.pk.in_(listed(order))])}
         return [found[pk] for pk in order]
 
     def _load(
@@ -205,12 +205,6 @@ class KeyedView:
 def alive(now: datetime) -> list[Clause]:
     """Not deleted, not put away, not expired, not in quarantine."""
     return [cubes.c.deleted_by.is_(None), *lookups.alive(now)]
-
-
-def _listed(pks: Iterable[int]) -> sa.Select[Any]:
-    """Keys as one parameter: there may be more than SQLite takes one by one."""
-    each = sa.func.json_each(json.dumps(list(pks))).table_valued("value")
-    return sa.select(each.c.value)
 
 
 def shelves(tx: sa.Connection, path: Namespace, now: datetime, scope: Scope) -> list[str]:
@@ -265,7 +259,7 @@ def prolong(tx: sa.Connection, cube_pks: Sequence[int], now: datetime) -> None:
     ttl = sa.select(keys.c.ttl).where(keys.c.cube_pk == cubes.c.pk).scalar_subquery()
     tx.execute(
         sa.update(cubes)
-        .where(cubes.c.pk.in_(_listed(cube_pks)), *alive(now), ttl.is_not(None))
+        .where(cubes.c.pk.in_(listed(cube_pks)), *alive(now), ttl.is_not(None))
         .values(expires_at=to_micros(now) + ttl)
     )
 

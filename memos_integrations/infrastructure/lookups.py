@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -97,6 +98,12 @@ def alive(now: datetime) -> list[Clause]:
         cubes.c.state.not_in([state.value for state in HIDDEN]),
         sa.or_(cubes.c.expires_at.is_(None), cubes.c.expires_at > to_micros(now)),
     ]
+
+
+def listed(pks: Iterable[int]) -> sa.Select[Any]:
+    """Keys as one parameter: there may be more than SQLite takes one by one."""
+    each = sa.func.json_each(json.dumps(list(pks))).table_valued("value")
+    return sa.select(each.c.value)
 
 
 def select_pks(where: Sequence[Clause]) -> sa.Select[tuple[int]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -20,7 +19,7 @@ from memos_integrations.infrastructure import lexical, lookups, provenance, tran
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.former_vectors import Former, FormerVectors
-from memos_integrations.infrastructure.lookups import HIDDEN, Head, NamespaceRow
+from memos_integrations.infrastructure.lookups import HIDDEN, Head, NamespaceRow, listed
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.schema import (
     cubes,
@@ -185,13 +184,13 @@ class PastSnapshot(Snapshot):
         space = self.namespace
         if space is None:
             return []
-        filters = [*self._permits, *filters]
+        filters = self._permitted(filters)
         former = self._nearest_former(space, vector, limit, filters)
         few = self._few_present(space)
         if few is None:
             present = super().nearest(vector, limit, filters)
         else:
-            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(_listed(few))])
+            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(listed(few))])
             present = scan_among(self.tx, among, vector, limit) if few else []
             present = self._with_facets(space, present, vector, limit, filters)
         return _best([*former, *present], limit)
@@ -203,7 +202,7 @@ class PastSnapshot(Snapshot):
         space = self.namespace
         if space is None:
             return []
-        filters = [*self._permits, *filters]
+        filters = self._permitted(filters)
         former, then = self._forms(space), self.moment.activity_pk
         share = len(former.valid(then, with_vector=False)) / max(1, len(former.pks))
         want = _scaled(limit, share)
@@ -218,7 +217,7 @@ class PastSnapshot(Snapshot):
         if few is None:
             present = super().matching(text, limit, filters)
         else:
-            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(_listed(few))])
+            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(listed(few))])
             present = lexical.search(self.tx, space.pk, text, limit, among) if few else []
         return _best([*kept, *present], limit)
 
@@ -350,12 +349,6 @@ class PastSnapshot(Snapshot):
             self._state().not_in([one.value for one in HIDDEN]),
             sa.or_(life.is_(None), life > to_micros(self.moment.at)),
         ]
-
-
-def _listed(pks: Sequence[int]) -> sa.Select[Any]:
-    """A list of keys as one parameter, however long."""
-    each = sa.func.json_each(json.dumps(pks)).table_valued("value")
-    return sa.select(each.c.value)
 
 
 def _scaled(limit: int, share: float) -> int:

@@ -24,7 +24,7 @@ from memos_integrations.infrastructure.index_keeper import (
     IndexKeeper,
     IndexPolicy,
 )
-from memos_integrations.infrastructure.lookups import Head, NamespaceRow
+from memos_integrations.infrastructure.lookups import Head, NamespaceRow, listed
 from memos_integrations.infrastructure.schema import cubes
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.usage import UsageCounters
@@ -42,6 +42,10 @@ Asked = Callable[[], Found | None]
 
 MOST_ASKED = 2_000
 """The most candidates asked of the index; when these do not suffice, the exact scan answers."""
+
+
+class Narrowed(list[Clause]):
+    """Filters that are evaluated already: a list of the few memories that fulfil them."""
 
 
 class Snapshot:
@@ -136,7 +140,7 @@ class Snapshot:
         far = {pk for others in found.values() for pk in others}
         if not far:
             return {}
-        where = [*self._permits, *filters]
+        where = self._permitted(filters)
         shown = lookups.passing(self.tx, self.namespace.pk, far, self.now, where)
         kept = {pk: [one for one in others if one in shown] for pk, others in found.items()}
         return {pk: others[-1] for pk, others in kept.items() if others}
@@ -174,7 +178,10 @@ class Snapshot:
         space = self.namespace
         if space is None:
             return []
-        filters = [*self._permits, *filters]
+        filters = self._permitted(filters)
+        if isinstance(filters, Narrowed):
+            among = self._select([*self._searchable(space), *filters])
+            return lexical.search(self.tx, space.pk, text, limit, among)
         if filters:  # a wide one keeps most of the best; for a narrow one SQL looks at all matches
             best = lexical.search(self.tx, space.pk, text, limit + 8)
             kept = self._gate(space, best, filters)
@@ -211,13 +218,30 @@ class Snapshot:
         space = self.namespace
         if space is None or space.live == 0:
             return []
-        filters = [*self._permits, *filters]
+        filters = self._permitted(filters)
         found = None
-        if space.collection is not None:
+        if space.collection is not None and not isinstance(filters, Narrowed):
             found = self._ask_index(space, space.collection, vector, limit, filters, asked)
         if found is None:
             found = self._scan(space, vector, limit, filters)
         return self._with_facets(space, found, vector, limit, filters)
+
+    def narrowed(self, filters: Sequence[Clause]) -> Sequence[Clause]:
+        """Filters and rules of access, evaluated once where they leave few memories.
+
+        What is asked with the answer is asked the sooner: otherwise each question looks at each
+        memory's header again.
+        """
+        where, space = self._permitted(filters), self.namespace
+        if not where or space is None:
+            return where
+        few = self._policy.exact_below
+        query = self._select([*self._searchable(space), *where]).limit(few + 1)
+        found = [row.pk for row in self.tx.execute(query)]
+        return where if len(found) > few else Narrowed([cubes.c.pk.in_(listed(found))])
+
+    def _permitted(self, filters: Sequence[Clause]) -> Sequence[Clause]:
+        return filters if isinstance(filters, Narrowed) else [*self._permits, *filters]
 
     def _with_facets(
         self,
@@ -290,6 +314,8 @@ class Snapshot:
 
     def _are_few(self, space: NamespaceRow, filters: Sequence[Clause]) -> bool:
         """Whether filters leave so little that it is scanned exactly."""
+        if isinstance(filters, Narrowed):
+            return True
         few = self._policy.exact_below
         where = [*self._searchable(space), *filters]
         return len(self.tx.execute(self._select(where).limit(few + 1)).all()) <= few

@@ -13,7 +13,7 @@ from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.lexical import telling_words
-from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.snapshot import Narrowed, Snapshot
 from memos_integrations.protocols import Vectors
 from memos_integrations.query import Hit, MemoryCall, Successor, TimeWindow
 
@@ -83,6 +83,7 @@ def retrieve(
     first in each. When repeats of one another fill the candidates, more are asked for.
     """
     want = max(policy.candidates, limit * 2 + 8)
+    filters = view.narrowed(filters)
     while True:
         sources = _candidates(view, call, vector, policy, want, filters)
         found = _ranked(view, call, _with_links(view, sources, policy), policy, limit)
@@ -103,7 +104,8 @@ def _candidates(
     """By source: its weight, and the best ``want`` it knows."""
     sources: dict[str, tuple[float, Ranked]] = {}
     by_meaning = policy.dense > 0 and vector is not None
-    asked = view.ask(vector, want) if by_meaning and vector is not None else None
+    few = isinstance(filters, Narrowed)
+    asked = view.ask(vector, want) if by_meaning and vector is not None and not few else None
     if policy.lexical:
         sources["lexical"] = policy.lexical, view.matching(call.text, want, filters)
     if by_meaning and vector is not None:
