@@ -21,7 +21,7 @@ from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure.prov_export.blaming import Blame, blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison, compare
 from memos_integrations.infrastructure.prov_export.word_matching import matches, words_and_spaces
-from memos_integrations.memories.activation.catalogue import FORMAT
+from memos_integrations.memories.activation.catalogue import FORMAT, signed
 from memos_integrations.memos import new_id
 from memos_integrations.testing import CountingIds, FakeClock
 
@@ -244,8 +244,12 @@ def cached(folder: Path, name: str, sources: list[tuple[str, int]], format: str 
         "layers": "[0]",
         "count": "1",
         "sums": '["0"]',
+        "digest": name,
+        "dtype": "F32",
+        "kept_as": "",
+        "model": "{}",
     }
-    header = json.dumps({"__metadata__": about}).encode()
+    header = json.dumps({"__metadata__": signed(about)}).encode()
     path = folder / name[:2] / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(len(header).to_bytes(8, "little") + header)
