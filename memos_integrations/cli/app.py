@@ -13,6 +13,7 @@ from memos_integrations import __version__
 from memos_integrations.cli.commands import add, history, search, show
 from memos_integrations.cli.demo_command import demo
 from memos_integrations.cli.desk import EXIT_CODES, error_document, print_json
+from memos_integrations.cli.forget_command import forget
 from memos_integrations.cli.kv import kv
 from memos_integrations.cli.lifecycle_command import lifecycle
 from memos_integrations.cli.lineage_command import lineage
@@ -63,7 +64,8 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
 )
-for command in (add, search, show, history, lineage, lifecycle, log, stats, demo, doctor, reindex):
+reading = (search, show, history, lineage, lifecycle, log, stats)
+for command in (add, *reading, forget, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
 app.add_typer(kv)
 

@@ -22,7 +22,10 @@ def print_history(out: Console, document: Mapping[str, Any]) -> None:
         if step["changes"]:
             print_changes(out, step["changes"])
         else:
-            words = cube["payload"].get("text") or f"a {cube['payload']['type']} memory"
+            kind = cube["payload"]["type"]
+            words = cube["payload"].get("text") or (
+                "erased" if kind == "erased" else f"a {kind} memory"
+            )
             out.print(Padding(Text(words), (0, 0, 0, 2)))
     if document["deleted"]:
         out.print(_headline("deleted", document["deleted"], style="bold red"))

@@ -20,6 +20,13 @@ OSLO = "    | - DAY assistant: The user lives in Oslo.\n    | </memories>\n"
 BERGEN = "    | - DAY assistant: The user lives in Bergen.\n    | </memories>\n"
 
 SAYS = {
+    "erasure": [
+        "bytes hold the name: True\nwould be erased: 3 memories\n",
+        "with them: 4 vectors, 4 rows of words\nfinished: True | also went: 2 derived\n",
+        "bytes hold the name: False\ntombstone: [(1, ''), (2, '')]\ntombstone: [(1, '')]\n",
+        "as of then: ['Ann is allergic to walnuts.']\n",
+        "kept: request 17 by support on 3 memories\n",
+    ],
     "kv_cache_langchain": [
         "first:     0 tokens from the cache, first token after ",
         "same output: yes\ncached pieces with the old words: 0\n",

@@ -1,4 +1,4 @@
-"""``memcube lifecycle`` and ``memcube log``."""
+"""``memcube lifecycle``, ``memcube log`` and ``memcube forget``."""
 
 from __future__ import annotations
 
@@ -76,3 +76,17 @@ def test_the_use_of_a_namespace_is_drawn(ids: list[str], tmp_path: Path) -> None
     for name in ("use.txt", "use"):
         run("stats", "--plot", str(tmp_path / name), code=2)
     run("stats", "--plot", str(picture), "--user", "nobody", code=2)
+
+
+def test_forget(ids: list[str]) -> None:
+    boat, lamp = ids
+    assert run("forget", boat, lamp, "--dry-run").startswith("would be erased: 2 memories, ")
+    assert "The boat is red" in run("show", boat)
+    document = json.loads(run("forget", boat, "--json", "--reason", "request 17"))
+    assert document["finished"] and document["reason"] == "request 17"
+    assert [one["id"] for one in document["memories"]] == [boat]
+    run("show", boat, code=1)
+    run("forget", boat, code=1)
+    assert "erased" in run("history", boat)
+    assert "red" not in run("history", boat)
+    assert run("forget", lamp, "--no-cascade").startswith("erased: 1 memory, ")
