@@ -67,6 +67,15 @@ SAYS = {
         "LangChain reads: human: When do I swim on Thursdays?\n",
         "LangChain reads: ai: At seven, as always.\nmessages now: 3\nsame id: True\n",
     ],
+    "sharing": [
+        "before any grant, a nurse: [\"The ward's visiting hours are from two to five.\"]\n",
+        "with it, a nurse who cares for her: ['I take aspirin every morning.', \"The ward's",
+        "her deputy: ['I take aspirin every morning.', \"The ward's visiting hours are from",
+        "writing: 'nina' may not add this in clinic/ann for the purpose 'care': ask who ",
+        "revoked, the nurse: [\"The ward's visiting hours are from two to five.\"]\n"
+        "and her deputy: [\"The ward's visiting hours are from two to five.\"]\n",
+        "ann's log: add, add, add, grant, grant, revoke\n",
+    ],
     "time_travel": [
         "today: The team meets on Thursdays at ten. (version 2)\n",
         "in spring: The team meets on Mondays at nine. (version 1)\n",
