@@ -27,6 +27,7 @@ _HEADS = (
     "SELECT cubes.pk, cubes.head_pk FROM json_each(?) AS asked "
     "CROSS JOIN cubes ON cubes.pk = asked.value"
 )
+_WRITABLE = f"{_HEADS} WHERE cubes.pk NOT IN (SELECT cube_pk FROM tombstones)"
 _ENDS = (
     "JOIN versions AS later ON later.pk = links.subject_pk "
     "JOIN versions AS earlier ON earlier.pk = links.object_pk "
@@ -108,8 +109,12 @@ class Fresh:
 
 
 def write(tx: sa.Connection, activity_pk: int, new: Sequence[NewLink]) -> None:
-    """Write links between the present versions of cubes; what is known stays as it is."""
-    head = head_pks(tx, {pk for one in new for pk in (one.subject_pk, one.object_pk)})
+    """Write links between the present versions of cubes; what is known stays as it is.
+
+    None to a memory that was erased since it was read: the reason may quote it.
+    """
+    ends = {pk for one in new for pk in (one.subject_pk, one.object_pk)}
+    head = dict(hot(tx, _WRITABLE, json.dumps(list(ends))))
     rows = [
         (
             head[one.subject_pk],
@@ -120,7 +125,9 @@ def write(tx: sa.Connection, activity_pk: int, new: Sequence[NewLink]) -> None:
             activity_pk,
         )
         for one in new
-        if head[one.object_pk] < head[one.subject_pk]
+        if one.object_pk in head
+        and one.subject_pk in head
+        and head[one.object_pk] < head[one.subject_pk]
     ]
     if rows:
         tx.exec_driver_sql("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?, ?, ?)", rows)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from memos_integrations import MemorySession, MemOS
 from memos_integrations.cube import MemCube, State
@@ -25,7 +26,8 @@ from memos_integrations.errors import (
     StoreLockedError,
     VersionConflictError,
 )
-from memos_integrations.infrastructure import crashpoints, past_writes
+from memos_integrations.infrastructure import crashpoints, links, past_writes, records
+from memos_integrations.infrastructure.links import NewLink
 from memos_integrations.infrastructure.past_writes import Return
 from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.testing import FakeClock
@@ -342,6 +344,29 @@ def test_a_reader_of_an_older_moment_leaves_nothing_behind(
                 assert len(vault._former.of(older.tx, pk).pks) == 1  # its own moment
                 assert len(vault._former.of(now.tx, pk).pks) == 0
         assert receipt.result(timeout=30).finished
+
+
+def test_an_organiser_that_was_faster_to_look_writes_no_reason(
+    memory: MemOS, alice: MemorySession
+) -> None:
+    one, two = alice.add(["the quokka sleeps", "the quokka sleeps well"])
+    with memory.vault.snapshot(alice.namespace) as view:
+        pks = [head.cube_pk for cube in (one, two) if (head := view.head(cube.id)) is not None]
+    late = NewLink(pks[1], pks[0], "elaborates", 0.9, "the quokka sleeps")
+    activity = alice._operator.activity("organise", alice.principal)
+
+    def work(tx: sa.Connection) -> tuple[None, bool]:
+        namespace = records.ensure_namespace(tx, alice.namespace)
+        links.write(tx, records.insert_activity(tx, namespace.pk, activity), [late])
+        return None, False
+
+    alice.forget(one.id)
+    memory.vault.commit(work)
+    assert alice.links() == []
+    memory.close()
+    kept = sqlite3.connect(memory.path / "memory.db")
+    assert kept.execute("SELECT count(*) FROM links").fetchone() == (0,)
+    kept.close()
 
 
 def test_a_call_that_wrote_nothing_else_is_forgotten(alice: MemorySession) -> None:
