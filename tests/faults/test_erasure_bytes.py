@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from memos_integrations import IndexPolicy, MemorySession, MemOS
+from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import jobs
 from memos_integrations.infrastructure.doctor import examine
 from memos_integrations.infrastructure.jobs import NewJob
+from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.schema import cubes, exports, sealed
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.memories.activation.catalogue import read_entry
@@ -167,3 +172,59 @@ def test_pieces_of_erased_memories_are_not_written_afterwards(folder: Path) -> N
         assert read_entry(late).sources
         assert not memory.pieces.place(digest, late)
         chat.close()
+
+
+def test_while_others_write_and_search(folder: Path) -> None:
+    """Erasures of two threads at a time, with writers, searchers and the index at work."""
+    policy = IndexPolicy(exact_below=50, check_every=0.05, batch=16)
+    draw = random.Random(7)
+    with MemOS.open(folder, embedder=WordEmbedder(), index_policy=policy) as memory:
+        session = memory.session("alice")
+        session.add([fillers(draw) for _ in range(200)])
+        secrets = session.add([f"the secret{i}quokka of number{i}" for i in range(12)])
+        for cube in secrets[::2]:
+            session.update(cube.id, cube.text.replace("quokka", "numbat"))
+        vectors = vectors_of(folder, [cube.id for cube in secrets])
+        done = threading.Event()
+
+        def write() -> int:
+            count = 0
+            while not done.is_set():
+                made = session.add([fillers(draw) for _ in range(3)])
+                session.update(made[0].id, fillers(draw))
+                session.delete(made[1].id)
+                count += 1
+            return count
+
+        def search() -> int:
+            count = 0
+            while not done.is_set():
+                hits = session.search(f"filler w{count % 50}", limit=5)
+                assert all("filler" in hit.cube.text or "secret" in hit.cube.text for hit in hits)
+                count += 1
+            return count
+
+        with ThreadPoolExecutor(4) as others:
+            working = [others.submit(write), others.submit(search)]
+            try:
+                halves = [others.submit(erase, session, secrets[i::2]) for i in (0, 1)]
+                receipts = [one for half in halves for one in half.result(timeout=120)]
+            finally:
+                done.set()
+            assert all(one.result(timeout=60) > 0 for one in working)
+        assert len(receipts) == 12 and all(one.finished for one in receipts)
+        assert traces(folder, ["quokka", "numbat"], vectors) == {}
+        assert memory.vault.wait_for_index(60)
+        assert memory.vault.audit_index() == ""
+        assert traces(folder, ["quokka", "numbat"], vectors) == {}
+    for finding in examine(folder):
+        assert finding.ok, finding
+
+
+def erase(session: MemorySession, cubes: list[MemCube]) -> list[Receipt]:
+    return [session.forget(cube.id) for cube in cubes]
+
+
+def fillers(draw: random.Random) -> str:
+    """Words of many kinds: vectors that are nearly the same hide from one another in a graph."""
+    return "filler " + " ".join(f"w{draw.randrange(10_000)}" for _ in range(8))
