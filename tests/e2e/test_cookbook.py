@@ -68,12 +68,12 @@ SAYS = {
         "LangChain reads: ai: At seven, as always.\nmessages now: 3\nsame id: True\n",
     ],
     "sharing": [
-        "before any grant, a nurse: [\"The ward's visiting hours are from two to five.\"]\n",
+        'before any grant, a nurse: ["The ward\'s visiting hours are from two to five."]\n',
         "with it, a nurse who cares for her: ['I take aspirin every morning.', \"The ward's",
         "her deputy: ['I take aspirin every morning.', \"The ward's visiting hours are from",
         "writing: 'nina' may not add this in clinic/ann for the purpose 'care': ask who ",
-        "revoked, the nurse: [\"The ward's visiting hours are from two to five.\"]\n"
-        "and her deputy: [\"The ward's visiting hours are from two to five.\"]\n",
+        'revoked, the nurse: ["The ward\'s visiting hours are from two to five."]\n'
+        'and her deputy: ["The ward\'s visiting hours are from two to five."]\n',
         "ann's log: add, add, add, grant, grant, revoke\n",
     ],
     "time_travel": [
