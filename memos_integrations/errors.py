@@ -15,6 +15,8 @@
     ├── BranchNotFoundError (KeyError)        no branch of this name
     ├── BranchConflictError                   a branch and its namespace changed the same memory
     ├── VersionConflictError                  the memory moved on since the version you expected
+    ├── PipelineError                         a step of a pipeline failed; nothing was written
+    │   └── PipelineConflictError             what a step reads changed again and again meanwhile
     ├── EmbeddingError                        the embedder raised, or gave no proper vectors
     │   ├── EmbeddingDimensionError (ValueError)
     │   └── EmbedderMismatchError (ValueError)  the store was written with another embedder
@@ -134,6 +136,26 @@ class VersionConflictError(MemOSError):
     def __reduce__(self) -> tuple[object, ...]:
         made = partial(type(self), expected=self.expected, actual=self.actual)
         return made, (self.cube_id,)
+
+
+class PipelineError(MemOSError):
+    """A step of a pipeline failed, and nothing of the run was written.
+
+    ``pipeline`` and ``step`` name it; ``__cause__`` is what the step raised.
+    """
+
+    def __init__(self, pipeline: str, step: str, why: str) -> None:
+        super().__init__(
+            f"step {step!r} of the pipeline {pipeline!r} failed: {why}. Nothing was written"
+        )
+        self.pipeline, self.step, self.why = pipeline, step, why
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.pipeline, self.step, self.why)
+
+
+class PipelineConflictError(PipelineError):
+    """What a step was given changed again and again while it was at work: run it again later."""
 
 
 class EmbeddingError(MemOSError):

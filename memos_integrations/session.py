@@ -37,6 +37,7 @@ from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
 from memos_integrations.interface.logquery import LogQuery
+from memos_integrations.interface.pipeline import Pipeline
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.operation.branches import Branch, Branches, Prefer
@@ -53,6 +54,7 @@ from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
+from memos_integrations.session_pipeline import PipelineRun, PipelineVerbs
 from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
@@ -72,7 +74,15 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs, ForgetVerbs):
+class MemorySession(
+    OrganiseVerbs,
+    LineageVerbs,
+    PastVerbs,
+    BranchVerbs,
+    GovernVerbs,
+    ForgetVerbs,
+    PipelineVerbs,
+):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
     Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
@@ -386,6 +396,23 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernV
         with self._view() as view:
             return view.page(clauses, limit, start)
 
+    def _inside(self, vault: MemVault, operator: MemOperator, clock: Clock) -> MemorySession:
+        return MemorySession(
+            self.principal,
+            self.namespace,
+            vault=vault,
+            operator=operator,
+            reader=self._reader,
+            clock=clock,
+            ledger=self._ledger,
+            owner=self._owner,
+            purpose=self.purpose,  # organised when all is written, see _after_run
+        )
+
+    def _after_run(self) -> None:
+        if self._organise:
+            self._organiser.organise(self.namespace, self.principal)
+
     @property
     def store(self) -> Path:
         """The folder of the store."""
@@ -607,6 +634,12 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernV
         """:meth:`receipts`, without blocking the event loop."""
         return await offload(self.receipts)
 
+    async def arun(
+        self, pipeline: Pipeline, inputs: Mapping[str, Any] | None = None, **options: Any
+    ) -> PipelineRun:
+        """:meth:`run`, without blocking the event loop; its functions run in that thread, too."""
+        return await offload(self.run, pipeline, inputs, **options)
+
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
@@ -666,6 +699,12 @@ class PastSession(MemorySession):
 
     def _moment_of_search(self) -> Choose | None:
         return partial(self._times.moment, self.moment)
+
+    def _inside(self, vault: MemVault, operator: MemOperator, clock: Clock) -> PastSession:
+        return PastSession.of(super()._inside(vault, operator, clock), self.moment)
+
+    def _may_write(self) -> None:
+        self._refuse()
 
     def below(self, *parts: str) -> MemorySession:
         """The same moment of a namespace below this one."""

@@ -107,7 +107,8 @@ def _touched(tx: sa.Connection, activity_pks: Sequence[int]) -> dict[int, dict[s
     wrote = sa.select(versions.c.activity_pk, cubes.c.id, versions.c.version).join(
         cubes, cubes.c.pk == versions.c.cube_pk
     )
-    for pk, id, version in tx.execute(wrote.where(versions.c.activity_pk.in_(asked))):
+    wrote = wrote.where(versions.c.activity_pk.in_(asked)).order_by(versions.c.version)
+    for pk, id, version in tx.execute(wrote):  # of several versions, the last
         found.setdefault(pk, {})[id] = version
     return found
 
