@@ -28,15 +28,15 @@ from memos_integrations.infrastructure.records import Activity
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.pipeline import Pipeline
 from memos_integrations.interface.pipelining.attempt import Functions, Run, StepRun, attempt
-from memos_integrations.interface.pipelining.memo import KnownVectors, Needed, SameIds
+from memos_integrations.interface.pipelining.memo import Known, KnownVectors, Needed, SameIds, Task
 from memos_integrations.interface.pipelining.steps import AUGMENT, REQUIRED, Step
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.protocols import Clock
 
 MOST_CALLS = 8
 """How often a function is called because what it is given has changed meanwhile."""
-MOST_TEXTS = 500
-"""How often a step may need vectors that are not known yet; each time for up to 256 texts."""
+MOST_TEXTS = 100
+"""How often a step may need vectors that are not known yet."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class PipelineVerbs:
         steps = pipeline.ordered()
         values = _inputs(pipeline, {} if inputs is None else inputs)
         called = _functions(steps, {} if functions is None else functions)
-        run = Run(pipeline.name, steps, values, called, {})
+        run = Run(pipeline.name, steps, values, called, Known(self._operator.embedder))
         if pipeline.writes:
             self._may_write()
             self._vault.flush_counters()  # none of them in the run's own transaction
@@ -143,7 +143,7 @@ class PipelineVerbs:
         def inside(vault: MemVault) -> list[StepRun]:
             inner = _RunOperator(
                 vault,
-                KnownVectors(operator.embedder, run.known),
+                KnownVectors(operator.embedder.fingerprint, run.known),
                 clock=_StoppedClock(moment),
                 ids=SameIds(operator.new_id, made),
                 policy=operator.policy,
@@ -190,17 +190,18 @@ class _Rounds:
             try:
                 activity_id, steps = once()
             except Needed as needed:
-                self._compute(needed)
+                for task in needed.tasks:
+                    self._compute(task)
                 continue
             told = tuple(self._with_work(one) for one in steps)
             seconds = perf_counter() - begun
             return PipelineRun(self._run.pipeline, activity_id, False, told, seconds, rounds)
 
-    def _compute(self, needed: Needed) -> None:
-        name = needed.step
+    def _compute(self, task: Task) -> None:
+        name = task.step
         step = next(one for one in self._run.steps if one.name == name)
         self._asked[name] += 1
-        most = MOST_CALLS if needed.by_function else MOST_TEXTS
+        most = MOST_CALLS if task.by_function else MOST_TEXTS
         if self._asked[name] > most:
             why = f"what it is given changed {most} times while it was at work"
             raise PipelineConflictError(self._run.pipeline, name, why)
@@ -208,7 +209,7 @@ class _Rounds:
         for left in range(step.retries, -1, -1):
             self._tries[name] += 1
             try:
-                self._run.known.update(needed.compute())
+                self._run.known.learn(task.compute())
                 break
             except StoreError:
                 raise

@@ -526,7 +526,7 @@ def test_a_store_that_organises_does_so_after_the_run(open_store: Opener) -> Non
     )
     assert {link.relation for link in session.links()} == {"duplicate"}
     assert [entry.verb for entry in session.log()][-1] == "pipeline p"
-    assert run.rounds == 3
+    assert run.rounds == 2
 
 
 def test_an_index_follows_a_run(indexed: MemOS) -> None:

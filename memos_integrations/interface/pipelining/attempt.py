@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from memos_integrations.errors import MemOSError, PipelineError, StoreError
-from memos_integrations.interface.pipelining.memo import Needed, signature
+from memos_integrations.interface.pipelining.memo import Known, Needed, signature
 from memos_integrations.interface.pipelining.steps import AUGMENT, Step, resolved
 from memos_integrations.interface.pipelining.verbs import VERBS, Touched, changed, touched
 
@@ -43,15 +43,16 @@ class Run:
     steps: Sequence[Step]
     inputs: Mapping[str, Any]
     functions: Functions
-    known: dict[Hashable, Any]
-    """What was computed; see :mod:`memos_integrations.interface.pipelining.memo`."""
+    known: Known
+    """What was computed outside of the transaction."""
 
 
 def attempt(run: Run, session: Any) -> list[StepRun]:
     """Do every step; raises :class:`Needed`, or a :class:`PipelineError` that names the step."""
     known, skipped, done = dict(run.inputs), set[str](), list[StepRun]()
+    run.known.begin()
     for step in run.steps:
-        begun = perf_counter()
+        run.known.step, begun = step.name, perf_counter()
         if _is_skipped(step, known, skipped):
             skipped.add(step.name)
             known[step.name] = None
@@ -62,6 +63,7 @@ def attempt(run: Run, session: Any) -> list[StepRun]:
         read, wrote = _report(step, given, output)
         seconds = perf_counter() - begun
         done.append(StepRun(step.name, step.verb, output, read, wrote, False, seconds, 1))
+    run.known.end()
     return done
 
 
@@ -77,22 +79,16 @@ def _done(run: Run, session: Any, step: Step, given: dict[str, Any]) -> Any:
         if step.verb == AUGMENT:
             return _called(run, step, given)
         return VERBS[step.verb].do(session, dict(given))
-    except Needed as needed:
-        needed.step = step.name
-        raise
-    except (StoreError, PipelineError):
-        raise  # of the whole store, not of a step
+    except (Needed, StoreError):
+        raise  # of the attempt, of the whole store: no step has failed
     except MemOSError as error:
         raise PipelineError(run.pipeline, step.name, str(error)) from error
 
 
 def _called(run: Run, step: Step, given: dict[str, Any]) -> Any:
-    key = ("function", step.name, signature(given))
-    if key not in run.known:
-        # What it is given is kept: an object's signature is good for as long as it lives.
-        function = run.functions[step.name]
-        raise Needed(lambda: {key: (function(**given), given)}, by_function=True)
-    return run.known[key][0]
+    function, key = run.functions[step.name], ("function", step.name, signature(given))
+    # What it is given is kept: an object's signature is good for as long as it lives.
+    return run.known.result(key, lambda: (function(**given), given), by_function=True)[0]
 
 
 def _report(step: Step, given: Mapping[str, Any], output: Any) -> tuple[Touched, Touched]:

@@ -68,7 +68,7 @@ def flowchart(graph: nx.DiGraph[str]) -> str:
     for node, about in graph.nodes(data=True):
         label = "<br/>".join(escaped(line[:80]) for line in about["lines"])
         lines.append(f"    {number[node]}{_SHAPE[about['what']].format(label)}:::{about['what']}")
-    for one, other, how in graph.edges(data="how"):
-        arrow = f"-. {how} .->" if how else "-->"
+    for one, other, about in graph.edges(data=True):
+        arrow = f"-. {about['how']} .->" if about["how"] else "-->"
         lines.append(f"    {number[one]} {arrow} {number[other]}")
     return "\n".join([*lines, *(f"    {style}" for style in _STYLES)]) + "\n"

@@ -1,13 +1,15 @@
 """What a run has computed outside of its transaction: functions' results, vectors of texts.
 
 Inside of the transaction a result is looked up; one that is missing ends the attempt
-(:class:`Needed`), is computed while nobody is held up, and the attempt is made again.
+(:class:`Needed`), is computed while nobody is held up, and the attempt is made again. Vectors of
+texts that are written are missed later: no step but a search can tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,47 +22,92 @@ from memos_integrations.protocols import Embedder, EmbedderFingerprint, IdSource
 from memos_integrations.query import Hit
 
 
+@dataclass(frozen=True)
+class Task:
+    """Something slow that a step needs."""
+
+    step: str
+    compute: Callable[[], Mapping[Hashable, Any]]
+    by_function: bool = False
+
+
 class Needed(MemOSError):
     """Something slow must be computed before an attempt can go on; seen by no caller."""
 
-    def __init__(
-        self, compute: Callable[[], Mapping[Hashable, Any]], *, by_function: bool = False
-    ) -> None:
+    def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__("something must be computed first")
-        self.compute, self.by_function = compute, by_function
+        self.tasks = tasks
+
+
+class Known:
+    """What is known in a run. Used by one attempt at a time."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._results: dict[Hashable, Any] = {}
+        self._missing: dict[str, list[str]] = {}
         self.step = ""
-        """Which step needs it."""
+        """Which step is being done."""
+
+    def begin(self) -> None:
+        """A new attempt."""
+        self._missing = {}
+
+    def learn(self, results: Mapping[Hashable, Any]) -> None:
+        """These were computed."""
+        self._results.update(results)
+
+    def result(self, key: Hashable, compute: Callable[[], Any], *, by_function: bool) -> Any:
+        """What was computed for ``key``; :class:`Needed` if nothing was."""
+        if key not in self._results:
+            task = Task(self.step, lambda: {key: compute()}, by_function)
+            raise Needed([*self._vectors(), task])
+        return self._results[key]
+
+    def question(self, text: str) -> Vectors:
+        """A question's vector, float32 ``(dimension,)``; raises as :meth:`result`.
+
+        With vectors missing it would not find what it should.
+        """
+        vector: Vectors = self.result(
+            ("question", text),
+            lambda: embed_query_checked(self._embedder, text),
+            by_function=False,
+        )
+        self.end()
+        return vector
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, float32 ``(len(texts), dimension)``; any for those that are missing."""
+        known = [self._results.get(("text", one)) for one in texts]
+        fresh = [one for one, vector in zip(texts, known, strict=True) if vector is None]
+        if fresh:
+            self._missing.setdefault(self.step, []).extend(fresh)
+        anything = np.eye(1, self._embedder.fingerprint.dimension, dtype=np.float32)[0]
+        return np.stack([anything if vector is None else vector for vector in known])
+
+    def end(self) -> None:
+        """All texts must be known by now: :class:`Needed` if vectors are missing."""
+        if self._missing:
+            raise Needed(self._vectors())
+
+    def _vectors(self) -> list[Task]:
+        return [
+            Task(step, partial(self._embedded, list(dict.fromkeys(texts))))
+            for step, texts in self._missing.items()
+        ]
+
+    def _embedded(self, texts: Sequence[str]) -> Mapping[Hashable, Any]:
+        vectors = embed_checked(self._embedder, texts)
+        return {("text", one): vector for one, vector in zip(texts, vectors, strict=True)}
 
 
 class KnownVectors:
-    """An embedder that knows vectors, and asks for those that it does not know."""
+    """The embedder of an attempt."""
 
-    def __init__(self, embedder: Embedder, known: Mapping[Hashable, Any]) -> None:
-        self._embedder, self._known = embedder, known
-
-    @property
-    def fingerprint(self) -> EmbedderFingerprint:
-        """That of the embedder itself."""
-        return self._embedder.fingerprint
-
-    def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        """float32, ``(len(texts), dimension)``, unit length."""
-        missing = [one for one in dict.fromkeys(texts) if ("text", one) not in self._known]
-        if missing:
-            raise Needed(lambda: self._texts(missing))
-        return np.stack([self._known["text", one] for one in texts])
-
-    def embed_query(self, text: str) -> Vectors:
-        """float32, ``(dimension,)``, unit length."""
-        key = ("question", text)
-        if key not in self._known:
-            raise Needed(lambda: {key: embed_query_checked(self._embedder, text)})
-        vector: Vectors = self._known[key]
-        return vector
-
-    def _texts(self, missing: Sequence[str]) -> Mapping[Hashable, Any]:
-        vectors = embed_checked(self._embedder, missing)
-        return {("text", one): vector for one, vector in zip(missing, vectors, strict=True)}
+    def __init__(self, fingerprint: EmbedderFingerprint, known: Known) -> None:
+        self.fingerprint = fingerprint
+        self.embed_documents, self.embed_query = known.texts, known.question
 
 
 class SameIds:
