@@ -73,6 +73,12 @@ def legal(state: State) -> list[Transition]:
     return [one for one in TRANSITIONS if state in one.sources]
 
 
+def is_over(cube: MemCube, now: datetime) -> bool:
+    """The guard of ``expire``: whether the lifespan has ended."""
+    ends = cube.header.governance.expires_at
+    return ends is not None and ends <= now
+
+
 def mermaid() -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> generated: add"]
@@ -108,6 +114,8 @@ class MemLifecycle:
         def target(cube: MemCube) -> State:
             if leave_others and cube.state not in _BY_VERB[verb].sources:
                 return cube.state
+            if verb == "expire" and not is_over(cube, self._clock.now()):
+                return cube.state  # a use has prolonged it meanwhile
             state = after(verb, cube.id, cube.state)
             ends = lifespan or cube.header.governance.expires_at
             if verb == "restore" and ends is not None and ends <= self._clock.now():
