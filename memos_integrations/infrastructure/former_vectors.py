@@ -98,7 +98,8 @@ class FormsThen:
     def unchanged(self, cube_pks: Sequence[int]) -> list[int]:
         """Those of these cubes whose present form is not newer than the moment."""
         asked = np.asarray(cube_pks, dtype=np.int64)
-        return asked[~_among(asked, self.changed)].tolist()
+        kept: list[int] = asked[~_among(asked, self.changed)].tolist()
+        return kept
 
     def nearest(
         self, vector: Vectors
