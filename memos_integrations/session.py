@@ -346,11 +346,16 @@ class MemorySession(
         principal: str | Iterable[str] | None = None,
         verb: str | Iterable[str] | None = None,
         memory_id: str | None = None,
+        semantic_type: str | Iterable[str] | None = None,
+        below: bool = False,
         limit: int = 100,
         after: str | None = None,
     ) -> builtins.list[LogEntry]:
         """Who did what in this namespace, newest first: each activity with what it touched.
 
+        An activity is one call: all that the call wrote bears its id. ``semantic_type``: only what
+        touched memories of this type, or of these. ``below``: also of the namespaces below this
+        one, as far as they may be read.
         ``since`` is included, ``until`` is not. For the next page pass the last entry's id as
         ``after``. Reading is no activity; what was recalled stands in the counters, and what was
         put into a prompt in :meth:`uses`.
@@ -361,14 +366,24 @@ class MemorySession(
             principal=principal,
             verb=verb,
             memory_id=memory_id,
+            semantic_type=semantic_type,
+            below=below,
             limit=limit,
             after=after,
         )
         self._vault.require("read", self.namespace, "read the log of")
-        return logquery.ask(self._vault, self.namespace, query)
+        return logquery.ask(self._vault, self.namespace, query, self._upto())
+
+    def _upto(self) -> int | None:
+        """The last activity that is known here; ``None``: all are."""
+        return None
 
     def summary(self, *, hottest: int = 10) -> dict[str, Any]:
-        """Activities by verb, principal and day, memories by state, the hottest; JSON-plain."""
+        """Activities by verb, principal and day, memories by state and day, the hottest.
+
+        ``hit_rates``: the shares of the memories that a search ever found, and that ever stood in
+        a prompt. JSON-plain, and always as of today.
+        """
         check_limit(hottest)
         self._vault.require("read", self.namespace, "summarise")
         return logquery.summarise(self._vault, self.namespace, hottest)
@@ -697,6 +712,9 @@ class PastSession(MemorySession):
     def _view(self) -> AbstractContextManager[Snapshot]:
         return self._times.view(self.namespace, self.moment)
 
+    def _upto(self) -> int | None:
+        return self.moment.activity_pk
+
     def _moment_of_search(self) -> Choose | None:
         return partial(self._times.moment, self.moment)
 
@@ -709,6 +727,18 @@ class PastSession(MemorySession):
     def below(self, *parts: str) -> MemorySession:
         """The same moment of a namespace below this one."""
         return PastSession.of(super().below(*parts), self.moment)
+
+    def links(self, id: str | None = None) -> builtins.list[Link]:
+        """None: a moment of the past does not know them."""
+        if id is not None:
+            self.get(id)
+        return []
+
+    def topics(self, filters: Mapping[str, Any] | None = None) -> nx.DiGraph[str]:
+        """Of the memories of that moment; see :meth:`MemorySession.topics`."""
+        with self._view() as view:
+            cubes = self._told(view, filters)
+        return self._organiser.topics(None, cubes)
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise ReadOnlyMomentError(

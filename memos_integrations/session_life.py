@@ -18,7 +18,6 @@ from memos_integrations.cube import (
     check_time,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, VersionConflictError
-from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import SYSTEM, MemVault
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import embed_checked
@@ -116,14 +115,6 @@ class LifeVerbs:
     def unfreeze(self, id: str) -> MemCube:
         """Let a frozen memory be changed again."""
         return self._move(id, "unfreeze", "asked for")
-
-    def life(self, id: str) -> list[Passage]:
-        """Every change of a memory's state, oldest first: who, when, why; also of a deleted one."""
-        cube_id = check_id(id)
-        found = self._lifecycle.life(self.namespace, cube_id)
-        if found is None:
-            raise self._missing(cube_id)
-        return found
 
     def tidy(
         self, *, idle: timedelta = timedelta(days=90), below: float = 0.05

@@ -31,6 +31,7 @@ from memos_integrations.infrastructure.schema import (
     transitions as passages,
 )
 from memos_integrations.infrastructure.snapshot import Asked, Snapshot
+from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vectors import scan_among
 from memos_integrations.protocols import Vectors
 
@@ -109,6 +110,10 @@ class PastSnapshot(Snapshot):
         )
         there = set(written.scalars())
         return [cube for cube in super().chain(head) if cube.version in there]
+
+    def life(self, head: Head) -> list[Passage]:
+        """What had become of it by that moment."""
+        return transitions.of(self.tx, head.cube_pk, self.moment.activity_pk)
 
     def closure(
         self, head: Head, direction: provenance.Direction, depth: int | None

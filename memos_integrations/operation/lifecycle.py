@@ -13,7 +13,6 @@ from datetime import datetime
 from memos_integrations.cube import MemCube, Namespace, Principal, State
 from memos_integrations.errors import IllegalTransitionError, InvalidInputError
 from memos_integrations.infrastructure.records import Activity
-from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.protocols import Clock
 
@@ -127,9 +126,3 @@ class MemLifecycle:
 
         activity = self._activity(verb, who)
         return self._vault.transition(path, activity, cube_ids, target, reason, lifespan)
-
-    def life(self, path: Namespace, cube_id: str) -> list[Passage] | None:
-        """Every change of a memory's state, oldest first; ``None`` if there is no such memory."""
-        with self._vault.snapshot(path) as view:
-            head = view.head(cube_id, deleted=True)
-            return None if head is None else view.life(head)

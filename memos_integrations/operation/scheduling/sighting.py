@@ -67,6 +67,8 @@ class Sighting:
         pinned = one.priority >= 9 or one.state is State.FROZEN
         labels = (*one.labels, "pinned") if pinned else one.labels
         ends = None if one.expires_at is None else one.expires_at.timestamp()
+        if one.state is State.FROZEN:
+            ends = None  # it does not expire, until somebody unfreezes it
         self._told[one.cube_id] = one.version, labels, ends
         if one.vector is not None:
             self._vectors[one.cube_id] = tuple(np.frombuffer(one.vector, "<f4").tolist())

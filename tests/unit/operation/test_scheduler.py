@@ -111,6 +111,20 @@ def test_frozen_later_it_is_left_alone_too(
     assert alice.get(treaty.id).state is State.ARCHIVED
 
 
+def test_a_frozen_memory_does_not_expire(
+    scheduler: MemScheduler, alice: MemorySession, clock: FakeClock
+) -> None:
+    [cube] = alice.add("a parking ticket", expires_at=clock.now() + timedelta(hours=1))
+    scheduler.tick()
+    alice.freeze(cube.id)
+    clock.advance(hours=2)
+    assert scheduler.tick().jobs == () and alice.tidy()["expire"] == []
+    assert alice.get(cube.id).state is State.FROZEN
+    alice.unfreeze(cube.id)
+    assert [job.status for job in scheduler.tick().jobs] == ["done"]
+    assert alice.get(cube.id).state is State.EXPIRED
+
+
 def test_a_life_that_a_use_prolonged_does_not_end(
     memory: MemOS, scheduler: MemScheduler, clock: FakeClock
 ) -> None:
