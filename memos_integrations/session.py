@@ -22,6 +22,7 @@ from memos_integrations.cube import (
     check_id,
     check_namespace,
     check_text,
+    check_version,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.access import Grant, Right
@@ -203,7 +204,7 @@ class MemorySession(
         moved on meanwhile raises :class:`VersionConflictError`; without it the last writer
         wins. Raises :class:`CubeNotFoundError`, :class:`FrozenCubeError`.
         """
-        _check_version(expected_version, "expected_version")
+        check_version(expected_version, "expected_version")
         given: dict[str, Any] = {
             "event_time": event_time,
             "tags": tags if isinstance(tags, _Unchanged) else _strings(tags, "tags"),
@@ -240,7 +241,7 @@ class MemorySession(
         Raises :class:`CubeNotFoundError`, also for a memory of another namespace.
         """
         cube_id = check_id(id)
-        _check_version(version, "version")
+        check_version(version, "version")
         with self._view() as view:
             head = view.head(cube_id)
             if head is None:
@@ -765,11 +766,6 @@ def check_limit(limit: object) -> None:
 
 def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_version(version: object, what: str) -> None:
-    if version is not None and not _is_int(version):
-        raise InvalidInputError(f"{what} is {version!r}: give the number of a version")
 
 
 def _strings(values: Iterable[str], what: str) -> tuple[str, ...]:

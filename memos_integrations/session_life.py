@@ -16,6 +16,7 @@ from memos_integrations.cube import (
     check_id,
     check_text,
     check_time,
+    check_version,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, VersionConflictError
 from memos_integrations.infrastructure.vault import SYSTEM, MemVault
@@ -41,6 +42,7 @@ class LifeVerbs:
         Raises what :meth:`MemorySession.update` raises.
         """
         cube_id, addition = check_id(id), check_text(text)
+        check_version(expected_version, "expected_version")
         for _ in range(8):
             before = self._read([cube_id])[0]
             if expected_version is not None and before.version != expected_version:
@@ -70,7 +72,8 @@ class LifeVerbs:
         the highest priority. Given as cubes, the sources must still be at those versions
         (:class:`VersionConflictError`); all or nothing.
         """
-        wanted = list(memories) if not isinstance(memories, str | MemCube) else []
+        alone = isinstance(memories, str | MemCube) or not isinstance(memories, Iterable)
+        wanted = [] if alone else list(memories)
         if len({_id(one) for one in wanted}) < 2:
             raise InvalidInputError("merge() takes two memories or more, by id or as cubes")
         sources = sorted(self._read(list(dict.fromkeys(map(_id, wanted)))), key=lambda one: one.id)
@@ -126,6 +129,8 @@ class LifeVerbs:
         """
         if not isinstance(idle, timedelta) or idle < timedelta(0):
             raise InvalidInputError(f"idle is {idle!r}: give a timedelta")
+        if isinstance(below, bool) or not isinstance(below, int | float) or not below >= 0:
+            raise InvalidInputError(f"below is {below!r}: give a heat of 0 or more")
         now = self._operator.now()
         old = now - idle
         over = self._ids({"expires_at": {"$lte": now}, "state": {"$in": [*_LIVING, "archived"]}})
