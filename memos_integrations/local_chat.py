@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from memos_integrations.errors import InvalidInputError, MissingExtraError
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
+from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.block import entries
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memos import MemOS
 from memos_integrations.session import MemorySession
 
 if TYPE_CHECKING:
-    from memos_integrations.memories.activation.engine import ActivationEngine, Gate, Usage
+    from memos_integrations.memories.activation.engine import ActivationEngine, Gate
     from memos_integrations.memories.activation.sampling import Sampling
     from memos_integrations.models.causal import CausalModel
 
@@ -141,9 +142,7 @@ class LocalChat:
         usage: Usage | None = None,
     ) -> Iterator[str]:
         """The answer's words as they come, up to, not including, a stop string."""
-        from memos_integrations.memories.activation.engine import Usage as NewUsage
-
-        usage = usage if usage is not None else NewUsage()
+        usage = usage if usage is not None else Usage()
         stops = [*self.model.stop_strings, *stop]
         if any(not isinstance(one, str) or not one for one in stops):
             raise InvalidInputError(f"stop is {stop!r}: give strings that are not empty")
@@ -174,9 +173,7 @@ class LocalChat:
         self, prompt: Prompt, sampling: Sampling | None = None, *, stop: Sequence[str] = ()
     ) -> Answer:
         """The whole answer."""
-        from memos_integrations.memories.activation.engine import Usage as NewUsage
-
-        usage = NewUsage()
+        usage = Usage()
         text = "".join(self.stream(prompt, sampling, stop=stop, usage=usage))
         text, calls = parse_tool_calls(text)
         return Answer(text, calls, usage)

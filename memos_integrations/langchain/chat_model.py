@@ -159,7 +159,7 @@ class ChatMemOS(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        from memos_integrations.memories.activation.engine import Usage
+        from memos_integrations.memories.activation.usage import Usage
 
         usage = Usage()
         prompt = self.local.prompt(*self._asked(messages, kwargs))

@@ -193,7 +193,7 @@ class MemOSLLM(CustomLLM):
         self, prompt: Any, options: Mapping[str, Any]
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """The answer so far, what is new of it, and the usage so far."""
-        from memos_integrations.memories.activation.engine import Usage
+        from memos_integrations.memories.activation.usage import Usage
 
         usage, whole = Usage(), ""
         stream = self._chat.stream(
