@@ -9,14 +9,13 @@
     ├── CubeNotFoundError (KeyError)          no such memory in this namespace
     ├── AccessDeniedError (PermissionError)   the principal may not do this here
     ├── FrozenCubeError                       a frozen memory takes no updates
+    ├── LegalHoldError                        a legal hold keeps the memory from going
     ├── IllegalTransitionError (ValueError)   its state does not allow that
     ├── ReadOnlyMomentError (TypeError)       a session of the past cannot be written to
     ├── MomentNotFoundError (KeyError)        no snapshot of this name
     ├── BranchNotFoundError (KeyError)        no branch of this name
     ├── BranchConflictError                   a branch and its namespace changed the same memory
     ├── VersionConflictError                  the memory moved on since the version you expected
-    ├── PipelineError                         a step of a pipeline failed; nothing was written
-    │   └── PipelineConflictError             what a step reads changed again and again meanwhile
     ├── EmbeddingError                        the embedder raised, or gave no proper vectors
     │   ├── EmbeddingDimensionError (ValueError)
     │   └── EmbedderMismatchError (ValueError)  the store was written with another embedder
@@ -80,6 +79,20 @@ class FrozenCubeError(MemOSError):
     """The memory is frozen: it can be read, not changed."""
 
 
+class LegalHoldError(MemOSError):
+    """A legal hold keeps the memory: it cannot be deleted, erased, or taken out of the hold.
+
+    ``hold``: its id, for who may lift it.
+    """
+
+    def __init__(self, message: str, hold: str | None = None) -> None:
+        super().__init__(message)
+        self.hold = hold
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.hold)
+
+
 class IllegalTransitionError(MemOSError, ValueError):
     """A memory's state does not allow what was asked; the message names what it allows."""
 
@@ -136,26 +149,6 @@ class VersionConflictError(MemOSError):
     def __reduce__(self) -> tuple[object, ...]:
         made = partial(type(self), expected=self.expected, actual=self.actual)
         return made, (self.cube_id,)
-
-
-class PipelineError(MemOSError):
-    """A step of a pipeline failed, and nothing of the run was written.
-
-    ``pipeline`` and ``step`` name it; ``__cause__`` is what the step raised.
-    """
-
-    def __init__(self, pipeline: str, step: str, why: str) -> None:
-        super().__init__(
-            f"step {step!r} of the pipeline {pipeline!r} failed: {why}. Nothing was written"
-        )
-        self.pipeline, self.step, self.why = pipeline, step, why
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.pipeline, self.step, self.why)
-
-
-class PipelineConflictError(PipelineError):
-    """What a step was given changed again and again while it was at work: run it again later."""
 
 
 class EmbeddingError(MemOSError):

@@ -22,23 +22,25 @@ from memos_integrations.cube import (
     check_id,
     check_namespace,
     check_text,
-    check_version,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.access import Grant, Right
 from memos_integrations.infrastructure.activity_log import LogEntry
+from memos_integrations.infrastructure.audit import Entry
+from memos_integrations.infrastructure.audit_check import Head, Verdict
 from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
 from memos_integrations.infrastructure.prov_export.questions import Step
 from memos_integrations.infrastructure.receipts import Receipt
+from memos_integrations.infrastructure.retention import Rule
 from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.spaces import Space, SpaceKind
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
 from memos_integrations.interface.logquery import LogQuery
-from memos_integrations.interface.pipeline import Pipeline
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.operation.branches import Branch, Branches, Prefer
@@ -49,13 +51,16 @@ from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
+from memos_integrations.recorded import recorded
+from memos_integrations.session_audit import AuditVerbs
 from memos_integrations.session_branch import BranchVerbs
 from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
-from memos_integrations.session_pipeline import PipelineRun, PipelineVerbs
+from memos_integrations.session_retain import Swept
+from memos_integrations.session_space import SpaceVerbs
 from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
@@ -75,6 +80,7 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
+@recorded(leave=("below", "embed", "shelf"))
 class MemorySession(
     OrganiseVerbs,
     LineageVerbs,
@@ -82,7 +88,8 @@ class MemorySession(
     BranchVerbs,
     GovernVerbs,
     ForgetVerbs,
-    PipelineVerbs,
+    SpaceVerbs,
+    AuditVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -138,7 +145,7 @@ class MemorySession(
         metadata: Mapping[str, Any] | None = None,
         priority: int = 5,
         expires_at: datetime | None = None,
-        access: Access = "private",
+        access: Access | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> builtins.list[MemCube]:
@@ -151,7 +158,8 @@ class MemorySession(
 
         ``event_time`` is when it was so; left out, it is read from the message's own time and
         from phrases such as "last Friday". With an ``idempotency_key`` a repeated call writes
-        nothing and returns what the first one wrote. ``progress(done, total)`` is called
+        nothing and returns what the first one wrote. ``access`` is private, unless the
+        :meth:`space` says something else. ``progress(done, total)`` is called
         while texts are embedded. When this returns, the memories survive a crash.
 
         Raises :class:`InvalidInputError` for content that cannot be stored,
@@ -204,7 +212,7 @@ class MemorySession(
         moved on meanwhile raises :class:`VersionConflictError`; without it the last writer
         wins. Raises :class:`CubeNotFoundError`, :class:`FrozenCubeError`.
         """
-        check_version(expected_version, "expected_version")
+        _check_version(expected_version, "expected_version")
         given: dict[str, Any] = {
             "event_time": event_time,
             "tags": tags if isinstance(tags, _Unchanged) else _strings(tags, "tags"),
@@ -229,7 +237,7 @@ class MemorySession(
         """Take a memory out of ``get``, ``search``, ``list`` and ``count``, at once and for good.
 
         Its :meth:`history` and :meth:`lineage` remain and say who deleted it. Raises
-        :class:`CubeNotFoundError`.
+        :class:`CubeNotFoundError`, :class:`FrozenCubeError`, :class:`LegalHoldError`.
         """
         self._operator.delete(self.namespace, self.principal, check_id(id))
 
@@ -241,7 +249,7 @@ class MemorySession(
         Raises :class:`CubeNotFoundError`, also for a memory of another namespace.
         """
         cube_id = check_id(id)
-        check_version(version, "version")
+        _check_version(version, "version")
         with self._view() as view:
             head = view.head(cube_id)
             if head is None:
@@ -347,16 +355,11 @@ class MemorySession(
         principal: str | Iterable[str] | None = None,
         verb: str | Iterable[str] | None = None,
         memory_id: str | None = None,
-        semantic_type: str | Iterable[str] | None = None,
-        below: bool = False,
         limit: int = 100,
         after: str | None = None,
     ) -> builtins.list[LogEntry]:
         """Who did what in this namespace, newest first: each activity with what it touched.
 
-        An activity is one call: all that the call wrote bears its id. ``semantic_type``: only what
-        touched memories of this type, or of these. ``below``: also of the namespaces below this
-        one, as far as they may be read.
         ``since`` is included, ``until`` is not. For the next page pass the last entry's id as
         ``after``. Reading is no activity; what was recalled stands in the counters, and what was
         put into a prompt in :meth:`uses`.
@@ -367,24 +370,14 @@ class MemorySession(
             principal=principal,
             verb=verb,
             memory_id=memory_id,
-            semantic_type=semantic_type,
-            below=below,
             limit=limit,
             after=after,
         )
         self._vault.require("read", self.namespace, "read the log of")
-        return logquery.ask(self._vault, self.namespace, query, self._upto())
-
-    def _upto(self) -> int | None:
-        """The last activity that is known here; ``None``: all are."""
-        return None
+        return logquery.ask(self._vault, self.namespace, query)
 
     def summary(self, *, hottest: int = 10) -> dict[str, Any]:
-        """Activities by verb, principal and day, memories by state and day, the hottest.
-
-        ``hit_rates``: the shares of the memories that a search ever found, and that ever stood in
-        a prompt. JSON-plain, and always as of today.
-        """
+        """Activities by verb, principal and day, memories by state, the hottest; JSON-plain."""
         check_limit(hottest)
         self._vault.require("read", self.namespace, "summarise")
         return logquery.summarise(self._vault, self.namespace, hottest)
@@ -412,22 +405,10 @@ class MemorySession(
         with self._view() as view:
             return view.page(clauses, limit, start)
 
-    def _inside(self, vault: MemVault, operator: MemOperator, clock: Clock) -> MemorySession:
-        return MemorySession(
-            self.principal,
-            self.namespace,
-            vault=vault,
-            operator=operator,
-            reader=self._reader,
-            clock=clock,
-            ledger=self._ledger,
-            owner=self._owner,
-            purpose=self.purpose,  # organised when all is written, see _after_run
-        )
-
-    def _after_run(self) -> None:
-        if self._organise:
-            self._organiser.organise(self.namespace, self.principal)
+    @property
+    def audited(self) -> tuple[MemVault, Namespace]:
+        """Where the audit log is, and what stands in it as the namespace."""
+        return self._vault, self.namespace
 
     @property
     def store(self) -> Path:
@@ -650,11 +631,49 @@ class MemorySession(
         """:meth:`receipts`, without blocking the event loop."""
         return await offload(self.receipts)
 
-    async def arun(
-        self, pipeline: Pipeline, inputs: Mapping[str, Any] | None = None, **options: Any
-    ) -> PipelineRun:
-        """:meth:`run`, without blocking the event loop; its functions run in that thread, too."""
-        return await offload(self.run, pipeline, inputs, **options)
+    async def aspace(self, kind: SpaceKind, **options: Any) -> Space:
+        """:meth:`space`, without blocking the event loop."""
+        return await offload(self.space, kind, **options)
+
+    async def aspaces(self) -> builtins.list[Space]:
+        """:meth:`spaces`, without blocking the event loop."""
+        return await offload(self.spaces)
+
+    async def aaudit(self, **options: Any) -> builtins.list[Entry]:
+        """:meth:`audit`, without blocking the event loop."""
+        return await offload(self.audit, **options)
+
+    async def aaudit_head(self, **options: Any) -> Head:
+        """:meth:`audit_head`, without blocking the event loop."""
+        return await offload(self.audit_head, **options)
+
+    async def averify_audit(self, **options: Any) -> Verdict:
+        """:meth:`verify_audit`, without blocking the event loop."""
+        return await offload(self.verify_audit, **options)
+
+    async def aexport_audit(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """:meth:`export_audit`, without blocking the event loop."""
+        return await offload(self.export_audit, path, **options)
+
+    async def aretain(self, **options: Any) -> Rule:
+        """:meth:`retain`, without blocking the event loop."""
+        return await offload(self.retain, **options)
+
+    async def ahold(self, **options: Any) -> Rule:
+        """:meth:`hold`, without blocking the event loop."""
+        return await offload(self.hold, **options)
+
+    async def alift(self, rule: Rule | str) -> None:
+        """:meth:`lift`, without blocking the event loop."""
+        await offload(self.lift, rule)
+
+    async def aretention(self, **options: Any) -> builtins.list[Rule]:
+        """:meth:`retention`, without blocking the event loop."""
+        return await offload(self.retention, **options)
+
+    async def asweep(self, **options: Any) -> Swept:
+        """:meth:`sweep`, without blocking the event loop."""
+        return await offload(self.sweep, **options)
 
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
@@ -713,33 +732,12 @@ class PastSession(MemorySession):
     def _view(self) -> AbstractContextManager[Snapshot]:
         return self._times.view(self.namespace, self.moment)
 
-    def _upto(self) -> int | None:
-        return self.moment.activity_pk
-
     def _moment_of_search(self) -> Choose | None:
         return partial(self._times.moment, self.moment)
-
-    def _inside(self, vault: MemVault, operator: MemOperator, clock: Clock) -> PastSession:
-        return PastSession.of(super()._inside(vault, operator, clock), self.moment)
-
-    def _may_write(self) -> None:
-        self._refuse()
 
     def below(self, *parts: str) -> MemorySession:
         """The same moment of a namespace below this one."""
         return PastSession.of(super().below(*parts), self.moment)
-
-    def links(self, id: str | None = None) -> builtins.list[Link]:
-        """None: a moment of the past does not know them."""
-        if id is not None:
-            self.get(id)
-        return []
-
-    def topics(self, filters: Mapping[str, Any] | None = None) -> nx.DiGraph[str]:
-        """Of the memories of that moment; see :meth:`MemorySession.topics`."""
-        with self._view() as view:
-            cubes = self._told(view, filters)
-        return self._organiser.topics(None, cubes)
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise ReadOnlyMomentError(
@@ -751,6 +749,7 @@ class PastSession(MemorySession):
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
     grant = revoke = forget = _refuse
+    retain = hold = lift = sweep = space = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -766,6 +765,11 @@ def check_limit(limit: object) -> None:
 
 def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_version(version: object, what: str) -> None:
+    if version is not None and not _is_int(version):
+        raise InvalidInputError(f"{what} is {version!r}: give the number of a version")
 
 
 def _strings(values: Iterable[str], what: str) -> tuple[str, ...]:

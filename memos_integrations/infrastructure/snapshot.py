@@ -25,6 +25,7 @@ from memos_integrations.infrastructure.index_keeper import (
     IndexPolicy,
 )
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow, listed
+from memos_integrations.infrastructure.retention import RetentionRules
 from memos_integrations.infrastructure.schema import cubes
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.usage import UsageCounters
@@ -60,11 +61,16 @@ class Snapshot:
         keeper: IndexKeeper,
         policy: IndexPolicy,
         sight: Sight,
+        retention: RetentionRules,
     ) -> None:
         self.tx, self.namespace, self.now, self.sight = tx, namespace, now, sight
+        self.retention = retention
         self._usage, self._keeper, self._policy = usage, keeper, policy
-        self._newest: int | None = None  # no cube with a key above it was there
         self._permits = [] if namespace is None else sight.of(namespace.path).clauses()
+        self._kept: list[Clause] = []  # what retention leaves to searches, now, also of the past
+        if retention and namespace is not None:
+            rules = retention.at(namespace.path)
+            self._kept = rules.kept(sight.now, usage.waiting()) if rules else []
 
     def head(self, cube_id: str, *, deleted: bool = False) -> Head | None:
         """The current version of a cube of this namespace, with its counters."""
@@ -96,6 +102,7 @@ class Snapshot:
         where = [
             *lookups.searchable(self.namespace.pk, self.now),
             *self._permits,
+            *self._kept,
             cubes.c.id.in_(sa.select(wanted.c.value)),
         ]
         found = dict(lookups.page(self.tx, where, len(cube_ids), None))
@@ -129,7 +136,7 @@ class Snapshot:
             return {pk: [] for pk in cube_pks}
         found = links.neighbours(self.tx, cube_pks)
         far = {pk for others in found.values() for pk in others}
-        space, permits = self.namespace.pk, self._permits
+        space, permits = self.namespace.pk, [*self._permits, *self._kept]
         shown = lookups.passing(self.tx, space, far, self.now, permits) if far else set()
         return {pk: [one for one in others if one in shown] for pk, others in found.items()}
 
@@ -184,7 +191,7 @@ class Snapshot:
             among = self._select([*self._searchable(space), *filters])
             return lexical.search(self.tx, space.pk, text, limit, among)
         if filters:  # a wide one keeps most of the best; for a narrow one SQL looks at all matches
-            best = lexical.search(self.tx, space.pk, text, limit + 8, upto=self._newest)
+            best = lexical.search(self.tx, space.pk, text, limit + 8)
             kept = self._gate(space, best, filters)
             if len(kept) >= limit or len(best) < limit + 8:
                 return kept[:limit]
@@ -192,7 +199,7 @@ class Snapshot:
             return lexical.search(self.tx, space.pk, text, limit, among)
         want = self._want(limit)
         while True:
-            found = lexical.search(self.tx, space.pk, text, want, upto=self._newest)
+            found = lexical.search(self.tx, space.pk, text, want)
             kept = self._gate(space, found)
             if len(kept) >= limit or len(found) < want:
                 return kept[:limit]
@@ -242,7 +249,9 @@ class Snapshot:
         return where if len(found) > few else Narrowed([cubes.c.pk.in_(listed(found))])
 
     def _permitted(self, filters: Sequence[Clause]) -> Sequence[Clause]:
-        return filters if isinstance(filters, Narrowed) else [*self._permits, *filters]
+        if isinstance(filters, Narrowed):
+            return filters
+        return [*self._permits, *self._kept, *filters]
 
     def _with_facets(
         self,

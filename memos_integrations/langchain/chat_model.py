@@ -60,8 +60,6 @@ class ChatMemOS(BaseChatModel):
     """An answer ends before any of these."""
     disk_dtype: Literal["int8"] | None = Field(default=None, exclude=True)
     """``int8``: caches on disk are rounded to eight bits, and answers read from them near-exact."""
-    remote: Any = Field(default=None, exclude=True)
-    """A URL such as ``s3://bucket/kv``, or a folder, where caches lie below the store's own."""
     chat: Any = Field(default=None, exclude=True)
     """A :class:`memos_integrations.local_chat.LocalChat` to share between models."""
 
@@ -74,7 +72,7 @@ class ChatMemOS(BaseChatModel):
         **options: Any,
     ) -> None:
         super().__init__(memory=memory, model=model, **options)
-        kept = {"disk_dtype": self.disk_dtype, "remote": self.remote}
+        kept = {"disk_dtype": self.disk_dtype}
         self._chat = shared_or_new(self.chat, memory, self.source, **kept)
 
     @property
@@ -159,7 +157,7 @@ class ChatMemOS(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        from memos_integrations.memories.activation.usage import Usage
+        from memos_integrations.memories.activation.engine import Usage
 
         usage = Usage()
         prompt = self.local.prompt(*self._asked(messages, kwargs))
