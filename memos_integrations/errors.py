@@ -4,12 +4,14 @@
 
     MemOSError
     ├── InvalidInputError (ValueError)        bad text, id, namespace, time, limit or option
+    │   ├── SensitiveContentError             the policy refuses what the content holds
     │   ├── InvalidFilterError                an unknown filter field, operator, or kind of value
     │   └── IdempotencyConflictError          the same idempotency key with other content
     ├── CubeNotFoundError (KeyError)          no such memory in this namespace
     ├── AccessDeniedError (PermissionError)   the principal may not do this here
+    ├── SealKeyError                          sealed content does not open with the keys given
+    ├── RateLimitError                        a principal writes more than it may, for now
     ├── FrozenCubeError                       a frozen memory takes no updates
-    ├── LegalHoldError                        a legal hold keeps the memory from going
     ├── IllegalTransitionError (ValueError)   its state does not allow that
     ├── ReadOnlyMomentError (TypeError)       a session of the past cannot be written to
     ├── MomentNotFoundError (KeyError)        no snapshot of this name
@@ -55,6 +57,20 @@ class InvalidInputError(MemOSError, ValueError):
     """An argument cannot be used; the message says what would be right."""
 
 
+class SensitiveContentError(InvalidInputError):
+    """Content of a kind that the store's policy refuses; says where it stands, and not what."""
+
+    def __init__(self, label: str, place: str) -> None:
+        super().__init__(
+            f"{place}: this looks like content of the kind {label!r}, which this store refuses: "
+            "leave it out, or change SensitivePolicy.actions"
+        )
+        self.label, self.place = label, place
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.label, self.place)
+
+
 class InvalidFilterError(InvalidInputError):
     """A filter names an unknown field or operator, or compares with a value of the wrong kind."""
 
@@ -75,22 +91,25 @@ class AccessDeniedError(MemOSError, PermissionError):
     """The principal may not do this; reading what one may not see is :class:`CubeNotFoundError`."""
 
 
-class FrozenCubeError(MemOSError):
-    """The memory is frozen: it can be read, not changed."""
+class SealKeyError(MemOSError):
+    """Sealed content cannot be opened: its key is missing, is another one, or it was changed."""
 
 
-class LegalHoldError(MemOSError):
-    """A legal hold keeps the memory: it cannot be deleted, erased, or taken out of the hold.
+class RateLimitError(MemOSError):
+    """A principal writes more than the store's limit; ``retry_after``: seconds until it may."""
 
-    ``hold``: its id, for who may lift it.
-    """
-
-    def __init__(self, message: str, hold: str | None = None) -> None:
-        super().__init__(message)
-        self.hold = hold
+    def __init__(self, principal: str, retry_after: float) -> None:
+        super().__init__(
+            f"{principal!r} writes more than this store lets it: again in {retry_after:.1f} s"
+        )
+        self.principal, self.retry_after = principal, retry_after
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.args[0], self.hold)
+        return type(self), (self.principal, self.retry_after)
+
+
+class FrozenCubeError(MemOSError):
+    """The memory is frozen: it can be read, not changed."""
 
 
 class IllegalTransitionError(MemOSError, ValueError):

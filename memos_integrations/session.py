@@ -19,24 +19,23 @@ from memos_integrations.cube import (
     MemCube,
     Namespace,
     Principal,
+    Trust,
     check_id,
     check_namespace,
     check_text,
+    check_trust,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.access import Grant, Right
 from memos_integrations.infrastructure.activity_log import LogEntry
-from memos_integrations.infrastructure.audit import Entry
-from memos_integrations.infrastructure.audit_check import Head, Verdict
 from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
 from memos_integrations.infrastructure.prov_export.questions import Step
+from memos_integrations.infrastructure.quarantine import Quarantined
 from memos_integrations.infrastructure.receipts import Receipt
-from memos_integrations.infrastructure.retention import Rule
 from memos_integrations.infrastructure.snapshot import Snapshot
-from memos_integrations.infrastructure.spaces import Space, SpaceKind
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
@@ -51,16 +50,13 @@ from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
-from memos_integrations.recorded import recorded
-from memos_integrations.session_audit import AuditVerbs
 from memos_integrations.session_branch import BranchVerbs
 from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
-from memos_integrations.session_retain import Swept
-from memos_integrations.session_space import SpaceVerbs
+from memos_integrations.session_safety import SafetyVerbs
 from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
@@ -80,16 +76,8 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-@recorded(leave=("below", "embed", "shelf"))
 class MemorySession(
-    OrganiseVerbs,
-    LineageVerbs,
-    PastVerbs,
-    BranchVerbs,
-    GovernVerbs,
-    ForgetVerbs,
-    SpaceVerbs,
-    AuditVerbs,
+    OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs, ForgetVerbs, SafetyVerbs
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -145,7 +133,8 @@ class MemorySession(
         metadata: Mapping[str, Any] | None = None,
         priority: int = 5,
         expires_at: datetime | None = None,
-        access: Access | None = None,
+        access: Access = "private",
+        trust: Trust | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> builtins.list[MemCube]:
@@ -158,12 +147,13 @@ class MemorySession(
 
         ``event_time`` is when it was so; left out, it is read from the message's own time and
         from phrases such as "last Friday". With an ``idempotency_key`` a repeated call writes
-        nothing and returns what the first one wrote. ``access`` is private, unless the
-        :meth:`space` says something else. ``progress(done, total)`` is called
-        while texts are embedded. When this returns, the memories survive a crash.
+        nothing and returns what the first one wrote. ``progress(done, total)`` is called
+        while texts are embedded. ``trust``: how far it is believed, where that is not what its
+        origin says. When this returns, the memories survive a crash.
 
         Raises :class:`InvalidInputError` for content that cannot be stored,
-        :class:`IdempotencyConflictError`, :class:`EmbeddingError` and :class:`StoreError`.
+        :class:`IdempotencyConflictError`, :class:`EmbeddingError` and :class:`StoreError`; where
+        the store was opened so, :class:`SensitiveContentError` and :class:`RateLimitError`.
         """
         if idempotency_key is not None:
             check_text(idempotency_key, what="idempotency_key", max_bytes=1024)
@@ -181,6 +171,8 @@ class MemorySession(
             expires_at=expires_at,
             access=access,
         )
+        if check_trust(trust) is not None:
+            drafts = [draft.model_copy(update={"trust": trust}) for draft in drafts]
         stored = self._operator.store(
             self.namespace,
             self.principal,
@@ -205,6 +197,8 @@ class MemorySession(
         expires_at: datetime | _Unchanged | None = UNCHANGED,
         priority: int | _Unchanged = UNCHANGED,
         access: Access | _Unchanged = UNCHANGED,
+        origin: str | _Unchanged = UNCHANGED,
+        trust: Trust | _Unchanged | None = UNCHANGED,
     ) -> MemCube:
         """Write the next version of a memory; what is not given stays as it is.
 
@@ -221,6 +215,8 @@ class MemorySession(
             "expires_at": expires_at,
             "priority": priority,
             "access": access,
+            "origin": origin,
+            "trust": trust,
         }
         changes = {name: value for name, value in given.items() if value is not UNCHANGED}
         if text is not None:
@@ -237,7 +233,7 @@ class MemorySession(
         """Take a memory out of ``get``, ``search``, ``list`` and ``count``, at once and for good.
 
         Its :meth:`history` and :meth:`lineage` remain and say who deleted it. Raises
-        :class:`CubeNotFoundError`, :class:`FrozenCubeError`, :class:`LegalHoldError`.
+        :class:`CubeNotFoundError`.
         """
         self._operator.delete(self.namespace, self.principal, check_id(id))
 
@@ -404,11 +400,6 @@ class MemorySession(
         clauses = self._vault.clauses(filters)
         with self._view() as view:
             return view.page(clauses, limit, start)
-
-    @property
-    def audited(self) -> tuple[MemVault, Namespace]:
-        """Where the audit log is, and what stands in it as the namespace."""
-        return self._vault, self.namespace
 
     @property
     def store(self) -> Path:
@@ -623,6 +614,18 @@ class MemorySession(
         """:meth:`may`, without blocking the event loop."""
         return await offload(self.may, right, id)
 
+    async def areveal(self, memory: str | MemCube | Hit) -> MemCube:
+        """:meth:`reveal`, without blocking the event loop."""
+        return await offload(self.reveal, memory)
+
+    async def aquarantined(self) -> builtins.list[Quarantined]:
+        """:meth:`quarantined`, without blocking the event loop."""
+        return await offload(self.quarantined)
+
+    async def arelease(self, id: str) -> MemCube:
+        """:meth:`release`, without blocking the event loop."""
+        return await offload(self.release, id)
+
     async def aforget(self, what: Asked | Iterable[Asked] | None = None, **options: Any) -> Receipt:
         """:meth:`forget`, without blocking the event loop."""
         return await offload(self.forget, what, **options)
@@ -630,50 +633,6 @@ class MemorySession(
     async def areceipts(self) -> builtins.list[Receipt]:
         """:meth:`receipts`, without blocking the event loop."""
         return await offload(self.receipts)
-
-    async def aspace(self, kind: SpaceKind, **options: Any) -> Space:
-        """:meth:`space`, without blocking the event loop."""
-        return await offload(self.space, kind, **options)
-
-    async def aspaces(self) -> builtins.list[Space]:
-        """:meth:`spaces`, without blocking the event loop."""
-        return await offload(self.spaces)
-
-    async def aaudit(self, **options: Any) -> builtins.list[Entry]:
-        """:meth:`audit`, without blocking the event loop."""
-        return await offload(self.audit, **options)
-
-    async def aaudit_head(self, **options: Any) -> Head:
-        """:meth:`audit_head`, without blocking the event loop."""
-        return await offload(self.audit_head, **options)
-
-    async def averify_audit(self, **options: Any) -> Verdict:
-        """:meth:`verify_audit`, without blocking the event loop."""
-        return await offload(self.verify_audit, **options)
-
-    async def aexport_audit(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """:meth:`export_audit`, without blocking the event loop."""
-        return await offload(self.export_audit, path, **options)
-
-    async def aretain(self, **options: Any) -> Rule:
-        """:meth:`retain`, without blocking the event loop."""
-        return await offload(self.retain, **options)
-
-    async def ahold(self, **options: Any) -> Rule:
-        """:meth:`hold`, without blocking the event loop."""
-        return await offload(self.hold, **options)
-
-    async def alift(self, rule: Rule | str) -> None:
-        """:meth:`lift`, without blocking the event loop."""
-        await offload(self.lift, rule)
-
-    async def aretention(self, **options: Any) -> builtins.list[Rule]:
-        """:meth:`retention`, without blocking the event loop."""
-        return await offload(self.retention, **options)
-
-    async def asweep(self, **options: Any) -> Swept:
-        """:meth:`sweep`, without blocking the event loop."""
-        return await offload(self.sweep, **options)
 
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
@@ -748,8 +707,7 @@ class PastSession(MemorySession):
     archive = restore = freeze = unfreeze = tidy = _refuse
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
-    grant = revoke = forget = _refuse
-    retain = hold = lift = sweep = space = _refuse
+    grant = revoke = forget = release = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

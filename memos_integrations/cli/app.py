@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 
 from memos_integrations import __version__
-from memos_integrations.cli.audit_command import audit
 from memos_integrations.cli.commands import add, history, search, show
 from memos_integrations.cli.demo_command import demo
 from memos_integrations.cli.desk import EXIT_CODES, error_document, print_json
@@ -19,7 +18,7 @@ from memos_integrations.cli.kv import kv
 from memos_integrations.cli.lifecycle_command import lifecycle
 from memos_integrations.cli.lineage_command import lineage
 from memos_integrations.cli.log_command import log
-from memos_integrations.cli.retention_command import retention
+from memos_integrations.cli.quarantine_command import quarantine
 from memos_integrations.cli.upkeep import doctor, reindex, stats
 
 
@@ -67,10 +66,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 reading = (search, show, history, lineage, lifecycle, log, stats)
-for command in (add, *reading, forget, demo, doctor, reindex):
+for command in (add, *reading, forget, quarantine, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
-for group in (kv, audit, retention):
-    app.add_typer(group)
+app.add_typer(kv)
 
 
 def _print_version(wanted: bool) -> None:

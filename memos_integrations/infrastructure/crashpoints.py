@@ -14,7 +14,6 @@ NAMES = (
     "cubes-written",
     "versions-written",
     "embeddings-written",
-    "audit-written",
     "before-commit",
     "after-commit",
     "index-batch-read",
@@ -32,6 +31,7 @@ NAMES = (
     "erasure-index-gone",
     "erasure-words-gone",
     "erasure-compacted",
+    "page-resealed",
 )
 
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, State
+from memos_integrations.cube import TRUSTED, MemCube, Namespace, State
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.schema import (
     activities,
     cubes,
     from_micros,
-    namespaces,
     to_micros,
     tombstones,
     versions,
@@ -25,6 +24,10 @@ from memos_integrations.infrastructure.schema import (
 
 HIDDEN = (State.MERGED, State.ARCHIVED, State.EXPIRED)
 """States that searches leave out."""
+
+
+_BELIEVED = tuple(TRUSTED)
+"""Origins of more than low trust, where nothing else was said."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,12 @@ def searchable(namespace_pk: int, now: datetime) -> list[Clause]:
 
 def alive(now: datetime) -> list[Clause]:
     """What a memory must be to be shown: neither away, nor past its time, nor in quarantine."""
+    return [cubes.c.quarantined.is_(None), *living(now)]
+
+
+def living(now: datetime) -> list[Clause]:
+    """The same, also in quarantine."""
     return [
-        cubes.c.quarantined.is_(None),
         cubes.c.state.not_in([state.value for state in HIDDEN]),
         sa.or_(cubes.c.expires_at.is_(None), cubes.c.expires_at > to_micros(now)),
     ]
@@ -145,6 +152,20 @@ def passing(
     return {row[0] for row in hot(tx, _GATE, json.dumps(keys), namespace_pk, to_micros(now))}
 
 
+_UNTRUSTED = (
+    "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
+    "CROSS JOIN versions ON versions.pk = cubes.head_pk WHERE "
+    "coalesce(json_extract(versions.body, '$.header.governance.trust'), "
+    f"CASE WHEN versions.origin IN ({', '.join(map(repr, _BELIEVED))}) THEN 'high' ELSE 'low' END) "
+    "= 'low'"
+)
+
+
+def untrusted(tx: sa.Connection, cube_pks: Iterable[int]) -> set[int]:
+    """Those of these cubes that are of low trust."""
+    return {pk for (pk,) in hot(tx, _UNTRUSTED, json.dumps(list(cube_pks)))}
+
+
 _CURRENT = (
     "SELECT cubes.id, versions.version FROM json_each(?) AS asked "
     "CROSS JOIN cubes ON cubes.id = json_extract(asked.value, '$[0]') "
@@ -175,17 +196,6 @@ _SHOWN = (
 def shown(tx: sa.Connection, cube_ids: Iterable[str], now: datetime) -> list[int]:
     """The keys of those of these cubes, of any namespace, that may be shown now."""
     return [pk for (pk,) in hot(tx, _SHOWN, json.dumps(list(cube_ids)), to_micros(now))]
-
-
-def among(tx: sa.Connection, cube_ids: Iterable[str], where: Sequence[Clause]) -> set[str]:
-    """Those of these cubes, of any namespace, that fulfil conditions on both."""
-    each = sa.func.json_each(json.dumps(sorted(cube_ids))).table_valued("value")
-    query = (
-        sa.select(cubes.c.id)
-        .join(namespaces, namespaces.c.pk == cubes.c.namespace_pk)
-        .where(cubes.c.id.in_(sa.select(each.c.value)), *where)
-    )
-    return set(tx.execute(query).scalars())
 
 
 def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> dict[int, bytes]:

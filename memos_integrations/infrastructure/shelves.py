@@ -12,7 +12,7 @@ from memos_integrations.infrastructure import keyed, lookups, shelving
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.records import Parts
 from memos_integrations.infrastructure.shelving import Build, NewActivity, Shelving
-from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.infrastructure.vault import Also, MemVault
 from memos_integrations.keyed import KeyedDraft
 from memos_integrations.protocols import Clock, EmbedderFingerprint
 
@@ -33,6 +33,8 @@ class Shelves:
         activity: NewActivity,
         build: Build,
         fingerprint: EmbedderFingerprint,
+        *,
+        also: Also | None = None,
     ) -> None:
         """Write and take away what stands under keys, in one transaction."""
 
@@ -40,9 +42,10 @@ class Shelves:
             searched = any(len(parts.spans) for _, parts in wanted)
             if searched:
                 self._vault.remember_embedder(tx, fingerprint)
-            rules = self._vault.retention
-            writing = Shelving(tx, shelf, self._clock.now(), activity, build, rules)
+            writing = Shelving(tx, shelf, self._clock.now(), activity, build)
             shelving.write(writing, wanted)
+            if also is not None:
+                also(tx)
             follows = False
             for path in dict.fromkeys(one.namespace for one, _ in wanted):
                 if lookups.find_namespace(tx, path) is not None:
@@ -59,8 +62,7 @@ class Shelves:
 
         def work(tx: sa.Connection) -> tuple[list[str], bool]:
             now = self._clock.now()
-            rules = self._vault.retention
-            return shelving.sweep(tx, root, shelf, now, activity, SWEEP, rules), True
+            return shelving.sweep(tx, root, shelf, now, activity, SWEEP), True
 
         swept = 0
         while gone := self._vault.commit(work):
@@ -88,5 +90,4 @@ class Shelves:
         """One moment of what stands under keys at and below ``root``."""
         with self._vault.reading() as (tx, snapshot):
             scope = self._vault.sight().everywhere()
-            kept = self._vault.kept()
-            yield KeyedView(tx, root, shelf, self._clock.now(), snapshot, scope, kept)
+            yield KeyedView(tx, root, shelf, self._clock.now(), snapshot, scope)

@@ -25,7 +25,6 @@ from memos_integrations.infrastructure.index_keeper import (
     IndexPolicy,
 )
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow, listed
-from memos_integrations.infrastructure.retention import RetentionRules
 from memos_integrations.infrastructure.schema import cubes
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.usage import UsageCounters
@@ -61,16 +60,10 @@ class Snapshot:
         keeper: IndexKeeper,
         policy: IndexPolicy,
         sight: Sight,
-        retention: RetentionRules,
     ) -> None:
         self.tx, self.namespace, self.now, self.sight = tx, namespace, now, sight
-        self.retention = retention
         self._usage, self._keeper, self._policy = usage, keeper, policy
         self._permits = [] if namespace is None else sight.of(namespace.path).clauses()
-        self._kept: list[Clause] = []  # what retention leaves to searches, now, also of the past
-        if retention and namespace is not None:
-            rules = retention.at(namespace.path)
-            self._kept = rules.kept(sight.now, usage.waiting()) if rules else []
 
     def head(self, cube_id: str, *, deleted: bool = False) -> Head | None:
         """The current version of a cube of this namespace, with its counters."""
@@ -94,6 +87,10 @@ class Snapshot:
         """Current versions by key, with their counters."""
         return self._usage.attach(self.tx, lookups.load(self.tx, cube_pks), self.now)
 
+    def untrusted(self, cube_pks: Sequence[int]) -> set[int]:
+        """Those of these cubes, by key, that are of low trust today."""
+        return lookups.untrusted(self.tx, cube_pks)
+
     def searchable(self, cube_ids: Sequence[str]) -> list[MemCube]:
         """Those of these cubes that a search may show now."""
         if self.namespace is None or not cube_ids:
@@ -102,7 +99,6 @@ class Snapshot:
         where = [
             *lookups.searchable(self.namespace.pk, self.now),
             *self._permits,
-            *self._kept,
             cubes.c.id.in_(sa.select(wanted.c.value)),
         ]
         found = dict(lookups.page(self.tx, where, len(cube_ids), None))
@@ -136,7 +132,7 @@ class Snapshot:
             return {pk: [] for pk in cube_pks}
         found = links.neighbours(self.tx, cube_pks)
         far = {pk for others in found.values() for pk in others}
-        space, permits = self.namespace.pk, [*self._permits, *self._kept]
+        space, permits = self.namespace.pk, self._permits
         shown = lookups.passing(self.tx, space, far, self.now, permits) if far else set()
         return {pk: [one for one in others if one in shown] for pk, others in found.items()}
 
@@ -249,9 +245,7 @@ class Snapshot:
         return where if len(found) > few else Narrowed([cubes.c.pk.in_(listed(found))])
 
     def _permitted(self, filters: Sequence[Clause]) -> Sequence[Clause]:
-        if isinstance(filters, Narrowed):
-            return filters
-        return [*self._permits, *self._kept, *filters]
+        return filters if isinstance(filters, Narrowed) else [*self._permits, *filters]
 
     def _with_facets(
         self,

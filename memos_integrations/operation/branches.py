@@ -71,8 +71,7 @@ class Branches:
             if moments.named(tx, target.pk, moments.BRANCH) is not None:
                 return None, False
             pk = records.insert_activity(tx, target.pk, activity)
-            kept = self._vault.kept(main)
-            branching.copy_all(tx, source, path, target, pk, self._operator.new_id, kept)
+            branching.copy_all(tx, source, path, target, pk, self._operator.new_id)
             moments.name(tx, target.pk, Moment(activity.at, pk, moments.BRANCH))
             return None, self._vault.index_if_large(tx, path)
 

@@ -494,13 +494,10 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"append", "merge", "archive", "restore", "freeze", "unfreeze", "life", "tidy"}
     verbs |= {"as_of", "snapshot", "snapshots", "forget_snapshot", "diff", "rollback"}
     verbs |= {"log", "summary", "grant", "revoke", "grants", "may"}
-    verbs |= {"forget", "receipts", "retain", "hold", "lift", "retention", "sweep"}
-    verbs |= {"space", "spaces"}
-    verbs |= {"audit", "audit_head", "verify_audit", "export_audit"}
+    verbs |= {"forget", "receipts", "reveal", "quarantined", "release"}
     verbs |= {"why", "blame", "impact", "compare", "save_lineage"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
-        "audited",
         "below",
         "embedder",
         "shelf",
