@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from memos_integrations.errors import InvalidInputError, MissingExtraError
-from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.memories.block import entries
 from memos_integrations.memories.ledger import Ledger
@@ -77,8 +76,7 @@ class LocalChat:
         self._ledger = store.ledger if store is not None else Ledger()
         self.store = store
         """Whose memories, if any."""
-        seen = memory._vault if isinstance(memory, MemorySession) else None
-        self.engine = engine or _engine(store, seen, model, budget, disk_budget, disk_dtype)
+        self.engine = engine or _engine(store, model, budget, disk_budget, disk_dtype)
         self.model = self.engine.model
 
     # Prompts ------------------------------------------------------------------------------
@@ -224,7 +222,6 @@ def _store(memory: object) -> MemOS | None:
 
 def _engine(
     store: MemOS | None,
-    seen: MemVault | None,
     model: CausalModel | str | Path | None,
     budget: int,
     disk_budget: int,
@@ -245,8 +242,7 @@ def _engine(
         return ActivationEngine(loaded, budget=budget)
 
     def outdated(sources: Collection[Source]) -> Collection[Source]:
-        vault = seen or store.vault  # what its session may not read any more is not served
-        gone = vault.outdated([(one.cube_id, one.version) for one in sources])
+        gone = store.vault.outdated([(one.cube_id, one.version) for one in sources])
         return [Source(*one) for one in gone]
 
     tier = FolderTier(store.pieces, budget=disk_budget, dtype=disk_dtype)

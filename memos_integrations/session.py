@@ -19,23 +19,24 @@ from memos_integrations.cube import (
     MemCube,
     Namespace,
     Principal,
-    Trust,
     check_id,
     check_namespace,
     check_text,
-    check_trust,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.access import Grant, Right
 from memos_integrations.infrastructure.activity_log import LogEntry
 from memos_integrations.infrastructure.links import Link
+from memos_integrations.infrastructure.market.following import Subscription
+from memos_integrations.infrastructure.market.packages import Package
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
 from memos_integrations.infrastructure.prov_export.questions import Step
-from memos_integrations.infrastructure.quarantine import Quarantined
 from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.transfer.dumping import Dumped
+from memos_integrations.infrastructure.transfer.loading import Loaded
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
@@ -54,9 +55,9 @@ from memos_integrations.session_branch import BranchVerbs
 from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
+from memos_integrations.session_market import MarketVerbs, Offer, Pulled, Trace
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
-from memos_integrations.session_safety import SafetyVerbs
 from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
@@ -77,7 +78,13 @@ UNCHANGED: Final = _Unchanged()
 
 
 class MemorySession(
-    OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs, ForgetVerbs, SafetyVerbs
+    OrganiseVerbs,
+    LineageVerbs,
+    PastVerbs,
+    BranchVerbs,
+    GovernVerbs,
+    ForgetVerbs,
+    MarketVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -134,7 +141,6 @@ class MemorySession(
         priority: int = 5,
         expires_at: datetime | None = None,
         access: Access = "private",
-        trust: Trust | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> builtins.list[MemCube]:
@@ -148,12 +154,10 @@ class MemorySession(
         ``event_time`` is when it was so; left out, it is read from the message's own time and
         from phrases such as "last Friday". With an ``idempotency_key`` a repeated call writes
         nothing and returns what the first one wrote. ``progress(done, total)`` is called
-        while texts are embedded. ``trust``: how far it is believed, where that is not what its
-        origin says. When this returns, the memories survive a crash.
+        while texts are embedded. When this returns, the memories survive a crash.
 
         Raises :class:`InvalidInputError` for content that cannot be stored,
-        :class:`IdempotencyConflictError`, :class:`EmbeddingError` and :class:`StoreError`; where
-        the store was opened so, :class:`SensitiveContentError` and :class:`RateLimitError`.
+        :class:`IdempotencyConflictError`, :class:`EmbeddingError` and :class:`StoreError`.
         """
         if idempotency_key is not None:
             check_text(idempotency_key, what="idempotency_key", max_bytes=1024)
@@ -171,8 +175,6 @@ class MemorySession(
             expires_at=expires_at,
             access=access,
         )
-        if check_trust(trust) is not None:
-            drafts = [draft.model_copy(update={"trust": trust}) for draft in drafts]
         stored = self._operator.store(
             self.namespace,
             self.principal,
@@ -197,8 +199,6 @@ class MemorySession(
         expires_at: datetime | _Unchanged | None = UNCHANGED,
         priority: int | _Unchanged = UNCHANGED,
         access: Access | _Unchanged = UNCHANGED,
-        origin: str | _Unchanged = UNCHANGED,
-        trust: Trust | _Unchanged | None = UNCHANGED,
     ) -> MemCube:
         """Write the next version of a memory; what is not given stays as it is.
 
@@ -215,8 +215,6 @@ class MemorySession(
             "expires_at": expires_at,
             "priority": priority,
             "access": access,
-            "origin": origin,
-            "trust": trust,
         }
         changes = {name: value for name, value in given.items() if value is not UNCHANGED}
         if text is not None:
@@ -303,6 +301,10 @@ class MemorySession(
 
     def _moment_of_search(self) -> Choose | None:
         """The moment that searches are of; ``None``: now."""
+        return None
+
+    def _moment_shown(self) -> Moment | None:
+        """The moment that is shown; ``None``: now."""
         return None
 
     def embed(self, question: str) -> Vectors:
@@ -614,18 +616,6 @@ class MemorySession(
         """:meth:`may`, without blocking the event loop."""
         return await offload(self.may, right, id)
 
-    async def areveal(self, memory: str | MemCube | Hit) -> MemCube:
-        """:meth:`reveal`, without blocking the event loop."""
-        return await offload(self.reveal, memory)
-
-    async def aquarantined(self) -> builtins.list[Quarantined]:
-        """:meth:`quarantined`, without blocking the event loop."""
-        return await offload(self.quarantined)
-
-    async def arelease(self, id: str) -> MemCube:
-        """:meth:`release`, without blocking the event loop."""
-        return await offload(self.release, id)
-
     async def aforget(self, what: Asked | Iterable[Asked] | None = None, **options: Any) -> Receipt:
         """:meth:`forget`, without blocking the event loop."""
         return await offload(self.forget, what, **options)
@@ -633,6 +623,48 @@ class MemorySession(
     async def areceipts(self) -> builtins.list[Receipt]:
         """:meth:`receipts`, without blocking the event loop."""
         return await offload(self.receipts)
+
+    async def adump(self, path: str | os.PathLike[str], **options: Any) -> Dumped:
+        """:meth:`dump`, without blocking the event loop."""
+        return await offload(self.dump, path, **options)
+
+    async def aload(self, path: str | os.PathLike[str], **options: Any) -> Loaded:
+        """:meth:`load`, without blocking the event loop."""
+        return await offload(self.load, path, **options)
+
+    async def aimport_from(self, kind: str, source: Any, **options: Any) -> Loaded:
+        """:meth:`import_from`, without blocking the event loop."""
+        return await offload(self.import_from, kind, source, **options)
+
+    async def apublish(self, place: object, name: str, **options: Any) -> Package:
+        """:meth:`publish`, without blocking the event loop."""
+        return await offload(self.publish, place, name, **options)
+
+    async def apackages(
+        self, place: object, query: str | None = None, **options: Any
+    ) -> builtins.list[Offer]:
+        """:meth:`packages`, without blocking the event loop."""
+        return await offload(self.packages, place, query, **options)
+
+    async def asubscribe(self, place: object, name: str, *, publisher: str) -> Pulled:
+        """:meth:`subscribe`, without blocking the event loop."""
+        return await offload(self.subscribe, place, name, publisher=publisher)
+
+    async def apull(self, name: str, **options: Any) -> Pulled:
+        """:meth:`pull`, without blocking the event loop."""
+        return await offload(self.pull, name, **options)
+
+    async def aunsubscribe(self, name: str) -> Receipt:
+        """:meth:`unsubscribe`, without blocking the event loop."""
+        return await offload(self.unsubscribe, name)
+
+    async def asubscriptions(self) -> builtins.list[Subscription]:
+        """:meth:`subscriptions`, without blocking the event loop."""
+        return await offload(self.subscriptions)
+
+    async def atrace(self, text: str, **options: Any) -> builtins.list[Trace]:
+        """:meth:`trace`, without blocking the event loop."""
+        return await offload(self.trace, text, **options)
 
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
@@ -694,6 +726,9 @@ class PastSession(MemorySession):
     def _moment_of_search(self) -> Choose | None:
         return partial(self._times.moment, self.moment)
 
+    def _moment_shown(self) -> Moment | None:
+        return self.moment
+
     def below(self, *parts: str) -> MemorySession:
         """The same moment of a namespace below this one."""
         return PastSession.of(super().below(*parts), self.moment)
@@ -707,7 +742,8 @@ class PastSession(MemorySession):
     archive = restore = freeze = unfreeze = tidy = _refuse
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
-    grant = revoke = forget = release = _refuse
+    grant = revoke = forget = load = import_from = _refuse
+    publish = subscribe = pull = unsubscribe = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -31,7 +31,8 @@ NAMES = (
     "erasure-index-gone",
     "erasure-words-gone",
     "erasure-compacted",
-    "page-resealed",
+    "archive-half-written",
+    "archive-written",
 )
 
 

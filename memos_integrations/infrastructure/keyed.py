@@ -90,7 +90,7 @@ class KeyedView:
         self, prefix: Namespace, *, limit: int, offset: int = 0, keep: Keep | None = None
     ) -> list[KeyedMemory]:
         """What lies at or below ``prefix``, last written first."""
-        where = self._alive([*at_or_below(prefix), cubes.c.quarantined.is_(None)])
+        where = self._alive(at_or_below(prefix))
         if keep is None:
             return self._load(where, _NEWEST_FIRST, limit, offset)
         return self._by_pk(self._kept(where, keep)[offset : offset + limit])
@@ -108,7 +108,7 @@ class KeyedView:
 
         ``vector``: the question, float32 ``(dimension,)``, unit length.
         """
-        where = self._alive([*at_or_below(prefix), cubes.c.quarantined.is_(None)])
+        where = self._alive(at_or_below(prefix))
         wanted = None if keep is None else self._kept(where, keep)
         if wanted is not None:
             where = [*where, cubes.c.pk.in_(listed(wanted))]
@@ -203,8 +203,8 @@ class KeyedView:
 
 
 def alive(now: datetime) -> list[Clause]:
-    """Not deleted, not put away, not expired. By its key one is found in quarantine, too."""
-    return [cubes.c.deleted_by.is_(None), *lookups.living(now)]
+    """Not deleted, not put away, not expired, not in quarantine."""
+    return [cubes.c.deleted_by.is_(None), *lookups.alive(now)]
 
 
 def shelves(tx: sa.Connection, path: Namespace, now: datetime, scope: Scope) -> list[str]:

@@ -39,8 +39,8 @@ from memos_integrations.infrastructure import (
     crashpoints,
     governance,
     lookups,
-    quarantine,
     records,
+    subscribed,
     transitions,
 )
 from memos_integrations.infrastructure.access import (
@@ -71,9 +71,6 @@ from memos_integrations.protocols import Clock, EmbedderFingerprint, VectorIndex
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-Also = Callable[[sa.Connection], object]
-"""What is done in the same transaction."""
 
 _OURS = {"lock", "owner.json", "index", "blobs"}
 _DATABASE = "memory.db"
@@ -205,8 +202,6 @@ class MemVault:
         new: Sequence[MemCube],
         vectors: Vectors,
         fingerprint: EmbedderFingerprint,
-        *,
-        also: Also | None = None,
     ) -> list[MemCube]:
         """Write new cubes; with a used idempotency key, return what that call wrote.
 
@@ -222,8 +217,6 @@ class MemVault:
             self.remember_embedder(tx, fingerprint)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_cubes(tx, namespace, activity_pk, new, vectors)
-            if also is not None:
-                also(tx)
             return list(new), self.index_if_large(tx, path)
 
         written = self.commit(work)
@@ -247,8 +240,6 @@ class MemVault:
         before: MemCube,
         after: MemCube,
         vector: Vectors | None,
-        *,
-        also: Also | None = None,
     ) -> MemCube:
         """Write ``after`` as the version that follows ``before``.
 
@@ -260,8 +251,6 @@ class MemVault:
             _thawed(head.cube)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_revision(tx, namespace, activity_pk, head, after, vector)
-            if also is not None:
-                also(tx)
             return after, namespace.collection is not None
 
         revised = self.commit(work)
@@ -277,8 +266,6 @@ class MemVault:
         fingerprint: EmbedderFingerprint,
         sources: Sequence[MemCube],
         after: Callable[[MemCube], State] | None,
-        *,
-        also: Also | None = None,
     ) -> MemCube:
         """Write a new cube that comes from others, as they were read; all or nothing.
 
@@ -294,9 +281,6 @@ class MemVault:
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_cubes(tx, namespace, activity_pk, [cube], vectors)
             records.derive(tx, cube.id, [head.version_pk for head in heads])
-            quarantine.inherit(tx, cube.id, [source.id for source in sources])
-            if also is not None:
-                also(tx)
             if after is not None:
                 moves = [(head.cube_pk, head.cube.state, after(head.cube)) for head in heads]
                 transitions.move(tx, activity_pk, moves, f"merged into {cube.id}")
@@ -328,7 +312,7 @@ class MemVault:
         after: Callable[[MemCube], State],
         reason: str,
         lifespan: datetime | None = None,
-        also: Also | None = None,
+        also: Callable[[sa.Connection], object] | None = None,
     ) -> list[MemCube]:
         """Change the states of cubes, all or none; ``after`` says to which, or raises.
 
@@ -339,6 +323,7 @@ class MemVault:
             self._flush(tx)  # a use that was counted in memory may have activated it
             heads = [self._present(tx, path, one) for one in cube_ids]
             found = {head.cube_pk: head.cube for _, head in heads}
+            subscribed.refuse_change(tx, found)
             activity_pk = records.insert_activity(tx, heads[0][0].pk, activity)
             moves = [(pk, cube.state, after(cube)) for pk, cube in found.items()]
             transitions.move(tx, activity_pk, [m for m in moves if m[1] != m[2]], reason)
@@ -488,6 +473,11 @@ class MemVault:
 
         with self._changing_rules:
             self._shared.rules = self.commit(work)
+
+    def read_rules_again(self) -> None:
+        """Grants were written: they are in force when this returns."""
+        with self._changing_rules, self._database.read() as tx:
+            self._shared.rules = governance.read_rules(tx)
 
     def grants(self) -> list[Grant]:
         """Every grant there ever was, oldest first."""
