@@ -18,8 +18,6 @@ from memos_integrations.cli.kv import kv
 from memos_integrations.cli.lifecycle_command import lifecycle
 from memos_integrations.cli.lineage_command import lineage
 from memos_integrations.cli.log_command import log
-from memos_integrations.cli.market_command import market
-from memos_integrations.cli.transfer_command import dump, import_, load
 from memos_integrations.cli.upkeep import doctor, reindex, stats
 
 
@@ -67,11 +65,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 reading = (search, show, history, lineage, lifecycle, log, stats)
-for command in (add, *reading, forget, dump, load, demo, doctor, reindex):
+for command in (add, *reading, forget, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
-app.command("import", epilog=EXIT_CODES)(import_)
 app.add_typer(kv)
-app.add_typer(market)
 
 
 def _print_version(wanted: bool) -> None:

@@ -31,8 +31,6 @@ NAMES = (
     "erasure-index-gone",
     "erasure-words-gone",
     "erasure-compacted",
-    "archive-half-written",
-    "archive-written",
 )
 
 

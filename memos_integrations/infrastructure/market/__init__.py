@@ -1,1 +1,0 @@
-"""MemStore: memories published as signed packages, and followed by who subscribes."""

@@ -1,1 +1,0 @@
-"""MemDumper and MemLoader: memories as a portable archive, and back."""
