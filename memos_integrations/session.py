@@ -48,6 +48,7 @@ from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
 from memos_integrations.session_branch import BranchVerbs
+from memos_integrations.session_distill import AdapterNote, DistillVerbs, Fact
 from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
@@ -72,7 +73,9 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
-class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs, ForgetVerbs):
+class MemorySession(
+    OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs, ForgetVerbs, DistillVerbs
+):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
     Made by :meth:`MemOS.session`. No verb sees or touches another namespace. Each verb has an
@@ -607,6 +610,22 @@ class MemorySession(OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernV
         """:meth:`receipts`, without blocking the event loop."""
         return await offload(self.receipts)
 
+    async def adistill(self, memories: Iterable[Asked], **options: Any) -> MemCube:
+        """:meth:`distill` in a worker thread."""
+        return await offload(self.distill, memories, **options)
+
+    async def aadapters(self) -> builtins.list[AdapterNote]:
+        """:meth:`adapters` in a worker thread."""
+        return await offload(self.adapters)
+
+    async def aretrain(self, id: str, **options: Any) -> MemCube:
+        """:meth:`retrain` in a worker thread."""
+        return await offload(self.retrain, id, **options)
+
+    async def aexternalise(self, id: str, **options: Any) -> builtins.list[Fact]:
+        """:meth:`externalise` in a worker thread."""
+        return await offload(self.externalise, id, **options)
+
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
@@ -681,6 +700,7 @@ class PastSession(MemorySession):
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
     grant = revoke = forget = _refuse
+    distill = retrain = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
