@@ -141,6 +141,12 @@ def _no_id(value: object) -> NoReturn:
     ) from None
 
 
+def check_version(version: object, what: str) -> None:
+    """Refuse what is no number of a version; ``None`` is none."""
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+        raise InvalidInputError(f"{what} is {version!r}: give the number of a version")
+
+
 def freeze_json(value: Any, where: str = "metadata", *, depth: int = 0) -> Any:
     """Deep-freeze JSON-like data (dict → :class:`FrozenDict`, list → tuple).
 

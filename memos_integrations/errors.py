@@ -15,19 +15,14 @@
     ├── BranchNotFoundError (KeyError)        no branch of this name
     ├── BranchConflictError                   a branch and its namespace changed the same memory
     ├── VersionConflictError                  the memory moved on since the version you expected
+    ├── PipelineError                         a step of a pipeline failed; nothing was written
+    │   └── PipelineConflictError             what a step reads changed again and again meanwhile
     ├── EmbeddingError                        the embedder raised, or gave no proper vectors
     │   ├── EmbeddingDimensionError (ValueError)
     │   └── EmbedderMismatchError (ValueError)  the store was written with another embedder
     ├── ModelError                            a language model, or its tokenizer, cannot do this
     │   ├── ModelLoadError (OSError)          it cannot be loaded from where you said
-    │   ├── ChatTemplateError (ValueError)    its chat template refuses the messages
-    │   └── ParameterMemoryError              an adapter cannot be trained, loaded or served
-    │       ├── TrainingError (ArithmeticError) the loss is not finite
-    │       ├── OutOfMemoryError (MemoryError)  training does not fit into memory
-    │       ├── GateError (ValueError)          it learned too little, or moved too much else
-    │       ├── WrongModelError (ValueError)    it was made for another model
-    │       ├── AdapterCorruptError (ValueError) its file, or a checkpoint, is damaged
-    │       └── AdapterGoneError (LookupError)  it, or what it was made of, was changed or erased
+    │   └── ChatTemplateError (ValueError)    its chat template refuses the messages
     ├── RecallTimeoutError (TimeoutError)     the memory took longer than it was given
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     └── StoreError
@@ -143,6 +138,26 @@ class VersionConflictError(MemOSError):
         return made, (self.cube_id,)
 
 
+class PipelineError(MemOSError):
+    """A step of a pipeline failed, and nothing of the run was written.
+
+    ``pipeline`` and ``step`` name it; ``__cause__`` is what the step raised.
+    """
+
+    def __init__(self, pipeline: str, step: str, why: str) -> None:
+        super().__init__(
+            f"step {step!r} of the pipeline {pipeline!r} failed: {why}. Nothing was written"
+        )
+        self.pipeline, self.step, self.why = pipeline, step, why
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.pipeline, self.step, self.why)
+
+
+class PipelineConflictError(PipelineError):
+    """What a step was given changed again and again while it was at work: run it again later."""
+
+
 class EmbeddingError(MemOSError):
     """The embedder failed or returned something that is not one finite vector per text."""
 
@@ -165,38 +180,6 @@ class ModelLoadError(ModelError, OSError):
 
 class ChatTemplateError(ModelError, ValueError):
     """The chat template refuses the messages however they are arranged; in its words."""
-
-
-class ParameterMemoryError(ModelError):
-    """An adapter cannot be trained, loaded or served."""
-
-
-class TrainingError(ParameterMemoryError, ArithmeticError):
-    """The loss is not a finite number any more; nothing was stored."""
-
-
-class OutOfMemoryError(ParameterMemoryError, MemoryError):
-    """Training does not fit into memory; nothing was stored."""
-
-
-class GateError(ParameterMemoryError, ValueError):
-    """The adapter did not pass its examination and was not stored; ``report`` has the figures."""
-
-    def __init__(self, message: str, report: object = None) -> None:
-        super().__init__(message)
-        self.report = report
-
-
-class WrongModelError(ParameterMemoryError, ValueError):
-    """The adapter was made for another model than the one that is to read it."""
-
-
-class AdapterCorruptError(ParameterMemoryError, ValueError):
-    """The file of an adapter, or a checkpoint of its training, is damaged."""
-
-
-class AdapterGoneError(ParameterMemoryError, LookupError):
-    """The adapter, or a memory it was made of, was changed or erased: train it anew."""
 
 
 class RecallTimeoutError(MemOSError, TimeoutError):

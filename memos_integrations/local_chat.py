@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from memos_integrations.errors import InvalidInputError, MissingExtraError
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
+from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.block import entries
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memos import MemOS
 from memos_integrations.session import MemorySession
 
 if TYPE_CHECKING:
-    from memos_integrations.memories.activation.engine import ActivationEngine, Usage
+    from memos_integrations.memories.activation.engine import ActivationEngine, Gate
     from memos_integrations.memories.activation.sampling import Sampling
     from memos_integrations.models.causal import CausalModel
 
@@ -50,7 +52,8 @@ class Answer:
 class LocalChat:
     """A causal model of transformers that reads memories from their KV caches.
 
-    ``memory`` is the store, or one user's session: then every prompt counts as that user's. A
+    ``memory`` is the store, or one user's session: then every prompt counts as that user's, and
+    what the session's principal may not read (any more) is served from no cache. A
     prompt of a store whose memories are all known to be one user's is cached for that user; what
     follows words of unknown memories is not kept. Thread-safe.
     """
@@ -63,6 +66,8 @@ class LocalChat:
         budget: int = 2 * GIB,
         disk_budget: int = 20 * GIB,
         disk_dtype: Literal["int8"] | None = None,
+        remote: str | Path | None = None,
+        remote_budget: int | None = None,
         engine: ActivationEngine | None = None,
     ) -> None:
         """``model``: loaded, a hub id, a folder, or ``None`` for the bundled one.
@@ -70,13 +75,25 @@ class LocalChat:
         ``budget`` and ``disk_budget`` are bytes of keys and values in memory and in the store.
         ``disk_dtype="int8"``: what lies in the store is rounded to eight bits. That takes half to
         a quarter of the room, and answers that read it are near-exact: ``usage`` says which.
+        ``remote``: a URL of fsspec (``s3://bucket/kv``) or a folder, where caches lie below the
+        store's own; ``remote_budget`` bytes of them at most. See
+        :class:`~memos_integrations.memories.activation.remote.RemoteTier`.
         """
         store = _store(memory)
         self._namespace = memory.namespace if isinstance(memory, MemorySession) else None
         self._ledger = store.ledger if store is not None else Ledger()
         self.store = store
         """Whose memories, if any."""
-        self.engine = engine or _engine(store, model, budget, disk_budget, disk_dtype)
+        self.engine = engine or _engine(
+            store,
+            memory,
+            model,
+            budget=budget,
+            disk_budget=disk_budget,
+            disk_dtype=disk_dtype,
+            remote=remote,
+            remote_budget=remote_budget,
+        )
         self.model = self.engine.model
 
     # Prompts ------------------------------------------------------------------------------
@@ -125,9 +142,7 @@ class LocalChat:
         usage: Usage | None = None,
     ) -> Iterator[str]:
         """The answer's words as they come, up to, not including, a stop string."""
-        from memos_integrations.memories.activation.engine import Usage as NewUsage
-
-        usage = usage if usage is not None else NewUsage()
+        usage = usage if usage is not None else Usage()
         stops = [*self.model.stop_strings, *stop]
         if any(not isinstance(one, str) or not one for one in stops):
             raise InvalidInputError(f"stop is {stop!r}: give strings that are not empty")
@@ -158,9 +173,7 @@ class LocalChat:
         self, prompt: Prompt, sampling: Sampling | None = None, *, stop: Sequence[str] = ()
     ) -> Answer:
         """The whole answer."""
-        from memos_integrations.memories.activation.engine import Usage as NewUsage
-
-        usage = NewUsage()
+        usage = Usage()
         text = "".join(self.stream(prompt, sampling, stop=stop, usage=usage))
         text, calls = parse_tool_calls(text)
         return Answer(text, calls, usage)
@@ -185,6 +198,9 @@ class LocalChat:
                 "disk_pieces": len(self.store.pieces),
                 "disk_bytes": self.store.pieces.bytes,
             }
+        report = getattr(self.engine.tier, "report", None)
+        if report is not None:
+            plain["remote"] = report()
         return plain
 
     def close(self) -> None:
@@ -222,33 +238,50 @@ def _store(memory: object) -> MemOS | None:
 
 def _engine(
     store: MemOS | None,
+    memory: MemOS | MemorySession | None,
     model: CausalModel | str | Path | None,
+    *,
     budget: int,
     disk_budget: int,
     disk_dtype: Literal["int8"] | None,
+    remote: str | Path | None,
+    remote_budget: int | None,
 ) -> ActivationEngine:
-    if store is None and disk_dtype is not None:
-        raise InvalidInputError("disk_dtype is given, and no memory whose folder it is about")
+    for name, given in (("disk_dtype", disk_dtype), ("remote", remote)):
+        if store is None and given is not None:
+            raise InvalidInputError(f"{name} is given, and no memory whose caches it is about")
     try:
         from memos_integrations.memories.activation.engine import ActivationEngine
+        from memos_integrations.memories.activation.remote import RemoteTier
         from memos_integrations.memories.activation.tiers import FolderTier
         from memos_integrations.models.causal import CausalModel
     except ImportError as error:
         raise MissingExtraError(
             f"a local model needs {error.name}: pip install 'memos-integrations[activation]'"
         ) from error
+    elsewhere = store.remotes.at(remote) if store is not None and remote is not None else None
     loaded = model if isinstance(model, CausalModel) else CausalModel.load(model)
     if store is None:
         return ActivationEngine(loaded, budget=budget)
 
-    def outdated(sources: Collection[Source]) -> Collection[Source]:
-        gone = store.vault.outdated([(one.cube_id, one.version) for one in sources])
-        return [Source(*one) for one in gone]
-
-    tier = FolderTier(store.pieces, budget=disk_budget, dtype=disk_dtype)
-    engine = ActivationEngine(loaded, budget=budget, tier=tier, gate=outdated)
+    folder = FolderTier(store.pieces, budget=disk_budget, dtype=disk_dtype)
+    tier: FolderTier | RemoteTier = folder
+    if elsewhere is not None:
+        tier = RemoteTier(folder, elsewhere, gate=_gate(store.vault), budget=remote_budget)
+    asker = memory._vault if isinstance(memory, MemorySession) else store.vault
+    engine = ActivationEngine(loaded, budget=budget, tier=tier, gate=_gate(asker))
     store.vault.watch(engine.drop_cubes)
     return engine
+
+
+def _gate(vault: MemVault) -> Gate:
+    """Which versions do not stand any more, or may not be read by whose vault it is."""
+
+    def forbidden(sources: Collection[Source]) -> Collection[Source]:
+        gone = vault.outdated([(one.cube_id, one.version) for one in sources])
+        return [Source(*one) for one in gone]
+
+    return forbidden
 
 
 def _also(known: Sequence[frozenset[Source]], spans: Sequence[Span]) -> frozenset[Source]:

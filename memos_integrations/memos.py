@@ -22,6 +22,7 @@ from memos_integrations.infrastructure.reindex import reindex
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.activation.catalogue import Catalogue
+from memos_integrations.memories.activation.remotes import Remotes
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.adapted import as_embedder
@@ -69,6 +70,8 @@ class MemOS:
         self.pieces.remove_cubes([cube_id for cube_id, _ in vault.outdated(known)])
         vault.watch(self.pieces.remove_cubes)
         vault.watch_erasures(self.pieces.erase_cubes)
+        self.remotes = Remotes(vault)
+        """Where these caches were sent to."""
         recover(vault, clock.now)
         _open[vault.folder.resolve()] = self
 

@@ -22,6 +22,7 @@ from memos_integrations.cube import (
     check_id,
     check_namespace,
     check_text,
+    check_version,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.access import Grant, Right
@@ -37,6 +38,7 @@ from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
 from memos_integrations.interface.logquery import LogQuery
+from memos_integrations.interface.pipeline import Pipeline
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.operation.branches import Branch, Branches, Prefer
@@ -48,12 +50,12 @@ from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
 from memos_integrations.session_branch import BranchVerbs
-from memos_integrations.session_distill import AdapterNote, DistillVerbs, Fact
 from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
+from memos_integrations.session_pipeline import PipelineRun, PipelineVerbs
 from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
@@ -74,7 +76,13 @@ UNCHANGED: Final = _Unchanged()
 
 
 class MemorySession(
-    OrganiseVerbs, LineageVerbs, PastVerbs, BranchVerbs, GovernVerbs, ForgetVerbs, DistillVerbs
+    OrganiseVerbs,
+    LineageVerbs,
+    PastVerbs,
+    BranchVerbs,
+    GovernVerbs,
+    ForgetVerbs,
+    PipelineVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -196,7 +204,7 @@ class MemorySession(
         moved on meanwhile raises :class:`VersionConflictError`; without it the last writer
         wins. Raises :class:`CubeNotFoundError`, :class:`FrozenCubeError`.
         """
-        _check_version(expected_version, "expected_version")
+        check_version(expected_version, "expected_version")
         given: dict[str, Any] = {
             "event_time": event_time,
             "tags": tags if isinstance(tags, _Unchanged) else _strings(tags, "tags"),
@@ -233,7 +241,7 @@ class MemorySession(
         Raises :class:`CubeNotFoundError`, also for a memory of another namespace.
         """
         cube_id = check_id(id)
-        _check_version(version, "version")
+        check_version(version, "version")
         with self._view() as view:
             head = view.head(cube_id)
             if head is None:
@@ -339,11 +347,16 @@ class MemorySession(
         principal: str | Iterable[str] | None = None,
         verb: str | Iterable[str] | None = None,
         memory_id: str | None = None,
+        semantic_type: str | Iterable[str] | None = None,
+        below: bool = False,
         limit: int = 100,
         after: str | None = None,
     ) -> builtins.list[LogEntry]:
         """Who did what in this namespace, newest first: each activity with what it touched.
 
+        An activity is one call: all that the call wrote bears its id. ``semantic_type``: only what
+        touched memories of this type, or of these. ``below``: also of the namespaces below this
+        one, as far as they may be read.
         ``since`` is included, ``until`` is not. For the next page pass the last entry's id as
         ``after``. Reading is no activity; what was recalled stands in the counters, and what was
         put into a prompt in :meth:`uses`.
@@ -354,14 +367,24 @@ class MemorySession(
             principal=principal,
             verb=verb,
             memory_id=memory_id,
+            semantic_type=semantic_type,
+            below=below,
             limit=limit,
             after=after,
         )
         self._vault.require("read", self.namespace, "read the log of")
-        return logquery.ask(self._vault, self.namespace, query)
+        return logquery.ask(self._vault, self.namespace, query, self._upto())
+
+    def _upto(self) -> int | None:
+        """The last activity that is known here; ``None``: all are."""
+        return None
 
     def summary(self, *, hottest: int = 10) -> dict[str, Any]:
-        """Activities by verb, principal and day, memories by state, the hottest; JSON-plain."""
+        """Activities by verb, principal and day, memories by state and day, the hottest.
+
+        ``hit_rates``: the shares of the memories that a search ever found, and that ever stood in
+        a prompt. JSON-plain, and always as of today.
+        """
         check_limit(hottest)
         self._vault.require("read", self.namespace, "summarise")
         return logquery.summarise(self._vault, self.namespace, hottest)
@@ -388,6 +411,23 @@ class MemorySession(
         clauses = self._vault.clauses(filters)
         with self._view() as view:
             return view.page(clauses, limit, start)
+
+    def _inside(self, vault: MemVault, operator: MemOperator, clock: Clock) -> MemorySession:
+        return MemorySession(
+            self.principal,
+            self.namespace,
+            vault=vault,
+            operator=operator,
+            reader=self._reader,
+            clock=clock,
+            ledger=self._ledger,
+            owner=self._owner,
+            purpose=self.purpose,  # organised when all is written, see _after_run
+        )
+
+    def _after_run(self) -> None:
+        if self._organise:
+            self._organiser.organise(self.namespace, self.principal)
 
     @property
     def store(self) -> Path:
@@ -610,21 +650,11 @@ class MemorySession(
         """:meth:`receipts`, without blocking the event loop."""
         return await offload(self.receipts)
 
-    async def adistill(self, memories: Iterable[Asked], **options: Any) -> MemCube:
-        """:meth:`distill` in a worker thread."""
-        return await offload(self.distill, memories, **options)
-
-    async def aadapters(self) -> builtins.list[AdapterNote]:
-        """:meth:`adapters` in a worker thread."""
-        return await offload(self.adapters)
-
-    async def aretrain(self, id: str, **options: Any) -> MemCube:
-        """:meth:`retrain` in a worker thread."""
-        return await offload(self.retrain, id, **options)
-
-    async def aexternalise(self, id: str, **options: Any) -> builtins.list[Fact]:
-        """:meth:`externalise` in a worker thread."""
-        return await offload(self.externalise, id, **options)
+    async def arun(
+        self, pipeline: Pipeline, inputs: Mapping[str, Any] | None = None, **options: Any
+    ) -> PipelineRun:
+        """:meth:`run`, without blocking the event loop; its functions run in that thread, too."""
+        return await offload(self.run, pipeline, inputs, **options)
 
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
@@ -683,12 +713,33 @@ class PastSession(MemorySession):
     def _view(self) -> AbstractContextManager[Snapshot]:
         return self._times.view(self.namespace, self.moment)
 
+    def _upto(self) -> int | None:
+        return self.moment.activity_pk
+
     def _moment_of_search(self) -> Choose | None:
         return partial(self._times.moment, self.moment)
+
+    def _inside(self, vault: MemVault, operator: MemOperator, clock: Clock) -> PastSession:
+        return PastSession.of(super()._inside(vault, operator, clock), self.moment)
+
+    def _may_write(self) -> None:
+        self._refuse()
 
     def below(self, *parts: str) -> MemorySession:
         """The same moment of a namespace below this one."""
         return PastSession.of(super().below(*parts), self.moment)
+
+    def links(self, id: str | None = None) -> builtins.list[Link]:
+        """None: a moment of the past does not know them."""
+        if id is not None:
+            self.get(id)
+        return []
+
+    def topics(self, filters: Mapping[str, Any] | None = None) -> nx.DiGraph[str]:
+        """Of the memories of that moment; see :meth:`MemorySession.topics`."""
+        with self._view() as view:
+            cubes = self._told(view, filters)
+        return self._organiser.topics(None, cubes)
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise ReadOnlyMomentError(
@@ -700,7 +751,6 @@ class PastSession(MemorySession):
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
     grant = revoke = forget = _refuse
-    distill = retrain = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -716,11 +766,6 @@ def check_limit(limit: object) -> None:
 
 def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_version(version: object, what: str) -> None:
-    if version is not None and not _is_int(version):
-        raise InvalidInputError(f"{what} is {version!r}: give the number of a version")
 
 
 def _strings(values: Iterable[str], what: str) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ from memos_integrations.cube import (
     check_id,
     check_text,
     check_time,
+    check_version,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, VersionConflictError
-from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import SYSTEM, MemVault
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import embed_checked
@@ -42,6 +42,7 @@ class LifeVerbs:
         Raises what :meth:`MemorySession.update` raises.
         """
         cube_id, addition = check_id(id), check_text(text)
+        check_version(expected_version, "expected_version")
         for _ in range(8):
             before = self._read([cube_id])[0]
             if expected_version is not None and before.version != expected_version:
@@ -71,7 +72,8 @@ class LifeVerbs:
         the highest priority. Given as cubes, the sources must still be at those versions
         (:class:`VersionConflictError`); all or nothing.
         """
-        wanted = list(memories) if not isinstance(memories, str | MemCube) else []
+        alone = isinstance(memories, str | MemCube) or not isinstance(memories, Iterable)
+        wanted = [] if alone else list(memories)
         if len({_id(one) for one in wanted}) < 2:
             raise InvalidInputError("merge() takes two memories or more, by id or as cubes")
         sources = sorted(self._read(list(dict.fromkeys(map(_id, wanted)))), key=lambda one: one.id)
@@ -117,14 +119,6 @@ class LifeVerbs:
         """Let a frozen memory be changed again."""
         return self._move(id, "unfreeze", "asked for")
 
-    def life(self, id: str) -> list[Passage]:
-        """Every change of a memory's state, oldest first: who, when, why; also of a deleted one."""
-        cube_id = check_id(id)
-        found = self._lifecycle.life(self.namespace, cube_id)
-        if found is None:
-            raise self._missing(cube_id)
-        return found
-
     def tidy(
         self, *, idle: timedelta = timedelta(days=90), below: float = 0.05
     ) -> dict[str, list[str]]:
@@ -135,6 +129,8 @@ class LifeVerbs:
         """
         if not isinstance(idle, timedelta) or idle < timedelta(0):
             raise InvalidInputError(f"idle is {idle!r}: give a timedelta")
+        if isinstance(below, bool) or not isinstance(below, int | float) or not below >= 0:
+            raise InvalidInputError(f"below is {below!r}: give a heat of 0 or more")
         now = self._operator.now()
         old = now - idle
         over = self._ids({"expires_at": {"$lte": now}, "state": {"$in": [*_LIVING, "archived"]}})

@@ -30,6 +30,7 @@ from memos_integrations.infrastructure.prov_export.reading import (
 )
 from memos_integrations.infrastructure.prov_export.saving import save
 from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.catalogue import Piece, pieces_of
 from memos_integrations.query import Hit, Use
@@ -105,6 +106,11 @@ class LineageVerbs:
         """Every version of a memory, oldest first; also of a deleted one."""
         with self._view() as view:
             return view.chain(self._known(view, check_id(id)))
+
+    def life(self, id: str) -> list[Passage]:
+        """Every change of state, oldest first: who, when, why; also of a deleted memory."""
+        with self._view() as view:
+            return view.life(self._known(view, check_id(id)))
 
     def uses(self, id: str) -> list[Use]:
         """The prompts that a memory stood in, as :meth:`record_uses` was told; oldest first.

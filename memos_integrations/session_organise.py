@@ -10,6 +10,7 @@ import networkx as nx
 from memos_integrations.cube import MemCube, State, check_id
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.links import Link
+from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.operation.organiser import Judge, MemOrganiser, Organised, duplicates
 from memos_integrations.session_life import LifeVerbs
 
@@ -52,14 +53,18 @@ class OrganiseVerbs(LifeVerbs):
 
         Edges lead downwards; nodes have ``kind`` (``topic``, ``concept``, ``fact``) and ``label``.
         """
+        with self._vault.snapshot(self.namespace) as view:
+            cubes = self._told(view, filters)
+        return self._organiser.topics(self.namespace, cubes)
+
+    def _told(self, view: Snapshot, filters: Mapping[str, Any] | None) -> list[MemCube]:
         clauses = self._vault.clauses(filters)
         cubes: list[MemCube] = []
-        with self._vault.snapshot(self.namespace) as view:
-            after: str | None = None
-            while page := view.page(clauses, 1_000, after):
-                cubes += [cube for cube in page if cube.state in _SHOWN and cube.text]
-                after = page[-1].id
-        return self._organiser.topics(self.namespace, cubes)
+        after: str | None = None
+        while page := view.page(clauses, 1_000, after):
+            cubes += [cube for cube in page if cube.state in _SHOWN and cube.text]
+            after = page[-1].id
+        return cubes
 
     def _merge_duplicates(self) -> list[str]:
         """Each group becomes one memory, with the words of the newest."""

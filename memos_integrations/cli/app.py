@@ -18,6 +18,7 @@ from memos_integrations.cli.kv import kv
 from memos_integrations.cli.lifecycle_command import lifecycle
 from memos_integrations.cli.lineage_command import lineage
 from memos_integrations.cli.log_command import log
+from memos_integrations.cli.pipeline_command import pipeline
 from memos_integrations.cli.upkeep import doctor, reindex, stats
 
 
@@ -68,6 +69,7 @@ reading = (search, show, history, lineage, lifecycle, log, stats)
 for command in (add, *reading, forget, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
 app.add_typer(kv)
+app.add_typer(pipeline)
 
 
 def _print_version(wanted: bool) -> None:

@@ -143,14 +143,19 @@ def clear(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Delete every cached piece. Nothing is lost but time."""
+    """Delete every cached piece, here and where they were sent to. Nothing is lost but time."""
     with serve(as_json=as_json, debug=debug) as desk:
         with open_store(path) as memory:
             count, size = len(memory.pieces), memory.pieces.bytes
+            places = memory.remotes.places()
             memory.pieces.clear()
+            memory.remotes.clear()
         desk.tell(
-            {"pieces": count, "bytes": size},
-            lambda out: out.print(f"deleted {count:,} pieces, {decimal(size)}"),
+            {"pieces": count, "bytes": size, "places": places},
+            lambda out: out.print(
+                f"deleted {count:,} pieces, {decimal(size)}"
+                + (f", and all in {', '.join(places)}" if places else "")
+            ),
         )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from memos_integrations.cli.cards import minute
 from memos_integrations.cli.desk import serve
+from memos_integrations.cli.inputs import read_window
 from memos_integrations.cli.options import (
     DEFAULT_PATH,
     DebugOption,
@@ -31,6 +32,17 @@ def log(
     verb: Annotated[
         list[str] | None, typer.Option(help="Such as add, update, delete; may be given again.")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="At this time or later (ISO, or a day).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
+    semantic_type: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Touching memories of this type; may be given again."),
+    ] = None,
+    below: Annotated[
+        bool, typer.Option("--below", help="Also in the namespaces below this one.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="The most entries.")] = 20,
     after: Annotated[
         str | None, typer.Option(metavar="ID", help="The last entry of the page before.")
@@ -43,9 +55,18 @@ def log(
 ) -> None:
     """Show who did what, newest first."""
     with serve(as_json=as_json, debug=debug) as desk:
+        window = read_window(since, until)
         with open_session(path, user, namespace) as session:
             entries = session.log(
-                memory_id=memory, principal=principal, verb=verb, limit=limit, after=after
+                since=None if window is None else window.start,
+                until=None if window is None else window.end,
+                memory_id=memory,
+                principal=principal,
+                verb=verb,
+                semantic_type=semantic_type,
+                below=below,
+                limit=limit,
+                after=after,
             )
         document = {
             "entries": [

@@ -10,11 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from memos_integrations.cube import Namespace
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.schema import (
     activities,
     cubes,
     from_micros,
+    namespaces,
     placements,
     to_micros,
     transitions,
@@ -35,11 +37,13 @@ class LogEntry:
     """What it touched: memory id, and the version that it wrote (``None``: it wrote none)."""
     idempotency_key: str | None = None
     """Of the call, if it had one: adapters put the message there."""
+    namespace: Namespace = ()
+    """Where."""
 
 
 def read(
     tx: sa.Connection,
-    namespace_pk: int,
+    namespace_pks: Sequence[int],
     *,
     limit: int,
     after: str | None,
@@ -48,9 +52,17 @@ def read(
     principals: Sequence[str],
     verbs: Sequence[str],
     memory_id: str | None,
+    types: Sequence[str] = (),
+    upto: int | None = None,
 ) -> list[LogEntry]:
-    """Up to ``limit`` activities, newest first, that lie before the activity ``after``."""
-    where: list[Clause] = [activities.c.namespace_pk == namespace_pk]
+    """Up to ``limit`` activities, newest first, that lie before the activity ``after``.
+
+    ``types``: touching a memory of one of these semantic types, as it was after that. ``upto``:
+    none after this activity.
+    """
+    where: list[Clause] = [activities.c.namespace_pk.in_(_listed(namespace_pks))]
+    if upto is not None:
+        where.append(activities.c.pk <= upto)
     if since is not None:
         where.append(activities.c.at >= to_micros(since))
     if until is not None:
@@ -64,7 +76,15 @@ def read(
         where.append(activities.c.pk < place)
     if memory_id is not None:
         where.append(activities.c.pk.in_(_touching(memory_id)))
-    query = sa.select(activities).where(*where).order_by(activities.c.pk.desc()).limit(limit)
+    if types:
+        where.append(_of_types(types))
+    query = (
+        sa.select(activities, namespaces.c.path)
+        .join(namespaces, namespaces.c.pk == activities.c.namespace_pk)
+        .where(*where)
+        .order_by(activities.c.pk.desc())
+        .limit(limit)
+    )
     rows = tx.execute(query).all()
     touched = _touched(tx, [row.pk for row in rows])
     return [
@@ -75,6 +95,7 @@ def read(
             row.principal,
             tuple(sorted(touched.get(row.pk, {}).items())),
             row.idempotency_key,
+            tuple(json.loads(row.path)),
         )
         for row in rows
     ]
@@ -91,11 +112,37 @@ def _touching(memory_id: str) -> sa.CompoundSelect[Any]:
     )
 
 
+def _of_types(types: Sequence[str]) -> Clause:
+    """Whether an activity wrote a version of these types, or moved or deleted one."""
+    fits = versions.c.semantic_type.in_(list(types))
+    wrote = sa.select(sa.literal(1)).where(versions.c.activity_pk == activities.c.pk, fits)
+    head = cubes.join(versions, versions.c.pk == cubes.c.head_pk)
+    moved = (
+        sa.select(sa.literal(1))
+        .select_from(head.join(transitions, transitions.c.cube_pk == cubes.c.pk))
+        .where(transitions.c.activity_pk == activities.c.pk, fits)
+    )
+    deleted = sa.select(sa.literal(1)).select_from(head)
+    deleted = deleted.where(cubes.c.deleted_by == activities.c.pk, fits)
+    return sa.or_(sa.exists(wrote), sa.exists(moved), sa.exists(deleted))
+
+
+def _listed(pks: Sequence[int]) -> sa.Select[Any]:
+    each = sa.func.json_each(json.dumps(list(pks))).table_valued("value")
+    return sa.select(each.c.value)
+
+
+def below(tx: sa.Connection, path: Namespace) -> list[tuple[int, Namespace]]:
+    """The namespaces under a path, without itself; the key and the path of each."""
+    rows = tx.execute(sa.select(namespaces.c.pk, namespaces.c.path))
+    found = [(pk, tuple(json.loads(told))) for pk, told in rows]
+    return [one for one in found if len(one[1]) > len(path) and one[1][: len(path)] == path]
+
+
 def _touched(tx: sa.Connection, activity_pks: Sequence[int]) -> dict[int, dict[str, int | None]]:
     """By activity: the memories that it touched, each with the version that it wrote."""
     found: dict[int, dict[str, int | None]] = {}
-    listed = sa.func.json_each(json.dumps(list(activity_pks))).table_valued("value")
-    asked = sa.select(listed.c.value)
+    asked = _listed(activity_pks)
     moved = sa.select(transitions.c.activity_pk, cubes.c.id).join(
         cubes, cubes.c.pk == transitions.c.cube_pk
     )
@@ -107,7 +154,8 @@ def _touched(tx: sa.Connection, activity_pks: Sequence[int]) -> dict[int, dict[s
     wrote = sa.select(versions.c.activity_pk, cubes.c.id, versions.c.version).join(
         cubes, cubes.c.pk == versions.c.cube_pk
     )
-    for pk, id, version in tx.execute(wrote.where(versions.c.activity_pk.in_(asked))):
+    wrote = wrote.where(versions.c.activity_pk.in_(asked)).order_by(versions.c.version)
+    for pk, id, version in tx.execute(wrote):  # of several versions, the last
         found.setdefault(pk, {})[id] = version
     return found
 
@@ -141,3 +189,39 @@ def usage_summary(tx: sa.Connection, namespace_pk: int) -> dict[str, int]:
     places, prompts = tx.execute(shown).one()
     names = ("recalls", "memories_recalled", "appearances", "prompts")
     return dict(zip(names, map(int, (recalled, memories, places, prompts)), strict=True))
+
+
+def hit_rates(tx: sa.Connection, namespace_pk: int) -> dict[str, float]:
+    """The shares of the memories that a search ever found, and that ever stood in a prompt."""
+    used = sa.exists().where(usage.c.cube_pk == cubes.c.pk, usage.c.uses > 0)
+    shown = sa.exists().where(placements.c.cube_pk == cubes.c.pk)
+    there = cubes.c.namespace_pk == namespace_pk, cubes.c.deleted_by.is_(None)
+    rates = {}
+    for name, condition in (("recalled", used), ("shown", shown)):
+        share = sa.func.avg(sa.case((condition, 1.0), else_=0.0))
+        rates[name] = round(tx.execute(sa.select(share).where(*there)).scalar() or 0.0, 4)
+    return rates
+
+
+def growth(tx: sa.Connection, namespace_pk: int) -> dict[str, int]:
+    """How many memories there were at the end of each day on which that changed."""
+
+    def by_day(activity: sa.ColumnElement[int], *where: Clause) -> dict[str, int]:
+        day = sa.func.date(activities.c.at / 1_000_000, "unixepoch")
+        query = (
+            sa.select(day, sa.func.count())
+            .select_from(versions.join(cubes, cubes.c.pk == versions.c.cube_pk))
+            .join(activities, activities.c.pk == activity)
+            .where(versions.c.version == 1, cubes.c.namespace_pk == namespace_pk, *where)
+            .group_by(day)
+        )
+        return {str(at): int(count) for at, count in tx.execute(query)}
+
+    came = by_day(versions.c.activity_pk)
+    went = by_day(sa.type_coerce(cubes.c.deleted_by, sa.Integer))
+    found: dict[str, int] = {}
+    there = 0
+    for at in sorted({*came, *went}):
+        there += came.get(at, 0) - went.get(at, 0)
+        found[at] = there
+    return found

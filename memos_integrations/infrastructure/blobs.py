@@ -1,4 +1,4 @@
-"""Content-addressed blobs on any fsspec file system."""
+"""Content-addressed blobs on any fsspec file system; and the one place that opens such a system."""
 
 from __future__ import annotations
 
@@ -9,8 +9,34 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from memos_integrations.errors import BlobNotFoundError, InvalidInputError, StoreFullError
+from memos_integrations.errors import (
+    BlobNotFoundError,
+    InvalidInputError,
+    MissingExtraError,
+    StoreFullError,
+)
 from memos_integrations.infrastructure import crashpoints
+
+
+def file_system(url: str | Path) -> tuple[Any, str]:
+    """The fsspec file system that ``url`` means, and the path in it, without a slash at the end.
+
+    A folder is given as a ``Path``, so that none of its characters is read as part of a URL.
+    Raises :class:`InvalidInputError` for a kind of URL that fsspec does not know, and
+    :class:`MissingExtraError` if the package behind it is not installed. Nothing is asked of the
+    network yet.
+    """
+    import fsspec
+
+    if isinstance(url, Path):
+        return fsspec.filesystem("file"), str(url).rstrip("/")
+    try:
+        found, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise MissingExtraError(f"{url.split('://')[0]}:// needs a package: {error}") from error
+    except ValueError as error:
+        raise InvalidInputError(f"give a URL of a kind that fsspec knows: {error}") from error
+    return found, root.rstrip("/")
 
 
 class FsspecBlobs:
@@ -23,14 +49,7 @@ class FsspecBlobs:
     """
 
     def __init__(self, url: str | Path) -> None:
-        import fsspec
-
-        self._fs: Any
-        if isinstance(url, Path):
-            self._fs, root = fsspec.filesystem("file"), str(url)
-        else:
-            self._fs, root = fsspec.core.url_to_fs(url)
-        self._root = root.rstrip("/")
+        self._fs, self._root = file_system(url)
         self._local = "file" in self._fs.protocol
 
     def put(self, content: bytes) -> str:

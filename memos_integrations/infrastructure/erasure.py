@@ -125,6 +125,7 @@ def _clean(vault: MemVault, receipt: Receipt) -> None:
     crashpoints.reach("erasure-words-gone")
     vault.database.compact()
     crashpoints.reach("erasure-compacted")
+    vault.clean_elsewhere(receipt.ids)
 
 
 def _size(folder: Path) -> int:

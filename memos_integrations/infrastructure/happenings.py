@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,16 +82,22 @@ def count(tx: sa.Connection) -> int:
     return tx.execute(sa.select(sa.func.count()).select_from(cubes)).scalar_one()
 
 
-def read(tx: sa.Connection, since: Since, now: datetime, *, vectors: bool) -> Happenings:
-    """What is new up to ``now``; each list oldest first."""
+def read(
+    tx: sa.Connection, since: Since, now: datetime, *, vectors: bool, also: Sequence[str] = ()
+) -> Happenings:
+    """What is new up to ``now``; each list oldest first. ``also``: memories, new or not."""
     newest = tx.execute(sa.select(sa.func.max(activities.c.pk))).scalar() or 0
     upto = Since(newest, max(since.micros, to_micros(now)))
     return Happenings(
-        _touched(tx, since, vectors), _prompts(tx, since, upto), _recalls(tx, since, upto), upto
+        _touched(tx, since, vectors, also),
+        _prompts(tx, since, upto),
+        _recalls(tx, since, upto),
+        upto,
     )
 
 
-def _touched(tx: sa.Connection, since: Since, vectors: bool) -> list[Touched]:
+def _touched(tx: sa.Connection, since: Since, vectors: bool, also: Sequence[str]) -> list[Touched]:
+    asked = sa.func.json_each(json.dumps(list(also))).table_valued("value")
     moved = sa.select(transitions.c.cube_pk).where(transitions.c.activity_pk > since.activity_pk)
     query = (
         sa.select(
@@ -114,6 +121,7 @@ def _touched(tx: sa.Connection, since: Since, vectors: bool) -> list[Touched]:
                 versions.c.activity_pk > since.activity_pk,
                 cubes.c.deleted_by > since.activity_pk,
                 cubes.c.pk.in_(moved),
+                cubes.c.id.in_(sa.select(asked.c.value)),
             ),
         )
         .order_by(activities.c.at, cubes.c.pk)

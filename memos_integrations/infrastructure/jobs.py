@@ -111,9 +111,10 @@ def latest(tx: sa.Connection, limit: int) -> list[Job]:
 
 
 def end(tx: sa.Connection, pk: int, status: Status, outcome: str, at: datetime) -> None:
-    """A job is over."""
+    """A job is over; what was done stays done, whoever comes later."""
     changed = {"status": status, "outcome": outcome, "finished_at": to_micros(at)}
-    tx.execute(sa.update(jobs).where(jobs.c.pk == pk).values(**changed))
+    waits = jobs.c.pk == pk, jobs.c.status == "waiting"
+    tx.execute(sa.update(jobs).where(*waits).values(**changed))
 
 
 def count_attempt(tx: sa.Connection, pk: int) -> None:

@@ -33,7 +33,8 @@ _MATCH = (
     "SELECT rowid, -bm25(lexicon, 0.0, 1.0) FROM lexicon WHERE lexicon MATCH ? "
     "ORDER BY bm25(lexicon, 0.0, 1.0) LIMIT ?"
 )
-_MATCH_PAST = _MATCH.replace("lexicon", "past_lexicon")
+_MATCH_UPTO = _MATCH.replace("MATCH ?", "MATCH ? AND rowid <= ?")
+_MATCH_PAST = _MATCH.replace("MATCH ?", "MATCH ? AND rowid >= ?").replace("lexicon", "past_lexicon")
 
 
 def insert(tx: sa.Connection, namespace_pk: int, rows: Iterable[tuple[int, str]]) -> None:
@@ -75,14 +76,18 @@ def search(
     text: str,
     limit: int,
     among: sa.Select[tuple[int]] | None = None,
+    upto: int | None = None,
 ) -> list[tuple[int, float]]:
     """The best ``(cube_pk, BM25)`` by the words of ``text``, best first.
 
-    ``among`` restricts the rows before ranking is cut (a query that selects cube keys).
+    ``among`` restricts the rows before ranking is cut (a query that selects cube keys), and so
+    does ``upto``, without looking at the others: no key above it.
     """
     query = match_expression(namespace_pk, text)
     if query is None:
         return []
+    if among is None and upto is not None:
+        return hot(tx, _MATCH_UPTO, query, upto, limit)
     if among is None:
         return [(pk, score) for pk, score in hot(tx, _MATCH, query, limit)]
     # All matches first: asked for the rows of a set, FTS5 would search once for each of them.
@@ -104,11 +109,11 @@ def search(
 
 
 def search_past(
-    tx: sa.Connection, namespace_pk: int, text: str, limit: int
+    tx: sa.Connection, namespace_pk: int, text: str, limit: int, first_pk: int
 ) -> list[tuple[int, float]]:
-    """The best ``(past.pk, BM25)`` of all former forms."""
+    """The best ``(past.pk, BM25)`` of the former forms from the key ``first_pk`` on."""
     query = match_expression(namespace_pk, text)
-    return [] if query is None else hot(tx, _MATCH_PAST, query, limit)
+    return [] if query is None else hot(tx, _MATCH_PAST, query, first_pk, limit)
 
 
 def forget_deleted(tx: sa.Connection) -> None:

@@ -18,7 +18,7 @@ from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import lexical, lookups, provenance, transitions
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
-from memos_integrations.infrastructure.former_vectors import Former, FormerVectors
+from memos_integrations.infrastructure.former_vectors import FormerVectors, FormsThen
 from memos_integrations.infrastructure.lookups import HIDDEN, Head, NamespaceRow, listed
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.schema import (
@@ -31,14 +31,16 @@ from memos_integrations.infrastructure.schema import (
     transitions as passages,
 )
 from memos_integrations.infrastructure.snapshot import Asked, Snapshot
+from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vectors import scan_among
 from memos_integrations.protocols import Vectors
 
 _PRESENT = "SELECT cube_pk FROM embeddings WHERE namespace_pk = ?"
-_LATER = (
-    "SELECT DISTINCT found.value FROM json_each(?) AS found "
-    "CROSS JOIN past ON past.cube_pk = found.value AND past.until_pk > ?"
+_NEWEST = (
+    "SELECT pk FROM cubes WHERE namespace_pk = ? AND EXISTS (SELECT 1 FROM versions "
+    "WHERE cube_pk = cubes.pk AND activity_pk <= ?) ORDER BY pk DESC LIMIT 1"
 )
+_LATEST = "SELECT coalesce(max(pk), 0) FROM activities"
 # The same conditions as in `_alive`, for a few keys: asked several times in each search.
 _VERSION = (
     "(SELECT each.pk FROM versions AS each WHERE each.cube_pk = cubes.pk "
@@ -76,6 +78,7 @@ class PastSnapshot(Snapshot):
             today.sight,  # who may read it now: what is allowed is never of the past
         )
         self.moment, self._former = moment, former
+        self._known: FormsThen | None = None
         self._few: list[int] | None = None
         self._share = 1.0  # of today's memories, those that stood then as they stand now
 
@@ -107,6 +110,10 @@ class PastSnapshot(Snapshot):
         )
         there = set(written.scalars())
         return [cube for cube in super().chain(head) if cube.version in there]
+
+    def life(self, head: Head) -> list[Passage]:
+        """What had become of it by that moment."""
+        return transitions.of(self.tx, head.cube_pk, self.moment.activity_pk)
 
     def closure(
         self, head: Head, direction: provenance.Direction, depth: int | None
@@ -158,18 +165,18 @@ class PastSnapshot(Snapshot):
     # Searching ----------------------------------------------------------------------------
 
     def ask(self, vector: Vectors, limit: int) -> Asked | None:
-        """The index knows today alone, and is asked when it is known to help."""
-        return None
+        """Begin to ask the index of today, where it knows enough of the moment."""
+        if self.namespace is None or self._few_present(self.namespace) is not None:
+            return None
+        return super().ask(vector, limit)
 
     def vectors(self, cube_pks: Sequence[int]) -> dict[int, Vectors]:
         """The vectors by which these cubes were found then; zeros for words alone."""
         if self.namespace is None or not cube_pks:
             return {}
-        found = super().vectors(cube_pks)
         former = self._forms(self.namespace)
-        places = former.valid(self.moment.activity_pk)
-        for place in places[np.isin(former.cubes[places], cube_pks)][::-1]:
-            found[int(former.cubes[place])] = former.vectors[place]
+        found = super().vectors(cube_pks)
+        found.update(former.vectors_of(cube_pks))
         size = next(iter(found.values())).shape if found else (1,)
         return {pk: found.get(pk, np.zeros(size, "<f4")) for pk in cube_pks}
 
@@ -188,12 +195,11 @@ class PastSnapshot(Snapshot):
         former = self._nearest_former(space, vector, limit, filters)
         few = self._few_present(space)
         if few is None:
-            present = super().nearest(vector, limit, filters)
-        else:
-            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(listed(few))])
-            present = scan_among(self.tx, among, vector, limit) if few else []
-            present = self._with_facets(space, present, vector, limit, filters)
-        return _best([*former, *present], limit)
+            return _best([*former, *super().nearest(vector, limit, filters, asked)], limit)
+        present: list[tuple[int, float]] = []
+        if few:
+            present = scan_among(self.tx, self._of_few(space, few, filters), vector, limit)
+        return _best([*former, *self._with_facets(space, present, vector, limit, filters)], limit)
 
     def matching(
         self, text: str, limit: int, filters: Sequence[Clause] = ()
@@ -203,39 +209,47 @@ class PastSnapshot(Snapshot):
         if space is None:
             return []
         filters = self._permitted(filters)
-        former, then = self._forms(space), self.moment.activity_pk
-        share = len(former.valid(then, with_vector=False)) / max(1, len(former.pks))
-        want = _scaled(limit, share)
-        kept: list[tuple[int, float]] = []
-        while share:
-            found = lexical.search_past(self.tx, space.pk, text, want)
-            kept = self._shown(space, former.whose(found, then), filters)
-            if len(kept) >= limit or len(found) < want:
-                break
-            want *= 8
+        former = self._matching_former(space, text, limit, filters)
         few = self._few_present(space)
         if few is None:
-            present = super().matching(text, limit, filters)
-        else:
-            among = self._select([*self._alive(space), *filters, cubes.c.pk.in_(listed(few))])
-            present = lexical.search(self.tx, space.pk, text, limit, among) if few else []
-        return _best([*kept, *present], limit)
+            self._newest = self._newest_then(space)
+            return _best([*former, *super().matching(text, limit, filters)], limit)
+        present: list[tuple[int, float]] = []
+        if few:
+            among = self._of_few(space, few, filters)
+            present = lexical.search(self.tx, space.pk, text, limit, among)
+        return _best([*former, *present], limit)
 
-    def _forms(self, space: NamespaceRow) -> Former:
-        return self._former.of(self.tx, space.pk)
+    def _forms(self, space: NamespaceRow) -> FormsThen:
+        if self._known is None:
+            self._known = self._former.at(self.tx, space.pk, self.moment.activity_pk)
+        return self._known
+
+    def _matching_former(
+        self, space: NamespaceRow, text: str, limit: int, filters: Sequence[Clause]
+    ) -> list[tuple[int, float]]:
+        former = self._forms(space)
+        if not len(former):
+            return []
+        want = _scaled(limit, former.share)
+        while True:
+            found = lexical.search_past(self.tx, space.pk, text, want, former.first_pk)
+            kept = self._shown(space, former.whose(found), filters)
+            if len(kept) >= limit or len(found) < want:
+                return kept
+            want *= 8
 
     def _nearest_former(
         self, space: NamespaceRow, vector: Vectors, limit: int, filters: Sequence[Clause]
     ) -> list[tuple[int, float]]:
-        former = self._forms(space)
-        places, scores = former.nearest(vector, self.moment.activity_pk)
-        if not len(places):
+        keys, scores = self._forms(space).nearest(vector)
+        if not len(keys):
             return []
         want = limit + limit // 4 + 4
         while True:
             few = min(want, len(scores))
             best = np.argpartition(-scores, few - 1)[:few]
-            ranked = _best([(int(former.cubes[places[i]]), float(scores[i])) for i in best], few)
+            ranked = _best([(int(keys[i]), float(scores[i])) for i in best], few)
             kept = self._shown(space, ranked, filters)
             if len(kept) >= limit or few == len(scores):
                 return kept[:limit]
@@ -246,14 +260,35 @@ class PastSnapshot(Snapshot):
 
         Asked for few among many, an index of today would name the others.
         """
-        changed = self._forms(space).changed_since(self.moment.activity_pk)
+        changed = self._forms(space).changed
         self._share = 1 - len(changed) / max(1, space.live)
         if len(changed) * 8 < space.live * 7:
             return None
         if self._few is None:
-            there = np.array([pk for (pk,) in hot(self.tx, _PRESENT, space.pk)], dtype=np.int64)
-            self._few = np.setdiff1d(there, changed, assume_unique=True).tolist()
+            self._few = self._standing(space)
         return self._few
+
+    def _standing(self, space: NamespaceRow) -> list[int]:
+        """The cubes whose present form was there then; read again after something was written."""
+        [(latest,)] = hot(self.tx, _LATEST)
+        former = self._forms(space)
+        if former.standing is None or former.standing[0] != latest:
+            there = [pk for (pk,) in hot(self.tx, _PRESENT, space.pk)]
+            former.standing = latest, former.unchanged(there)
+        return former.standing[1]
+
+    def _newest_then(self, space: NamespaceRow) -> int:
+        """The highest key of a cube that was there then."""
+        former = self._forms(space)
+        if former.newest is None:
+            found = hot(self.tx, _NEWEST, space.pk, self.moment.activity_pk)
+            former.newest = max((pk for (pk,) in found), default=0)
+        return former.newest
+
+    def _of_few(
+        self, space: NamespaceRow, few: Sequence[int], filters: Sequence[Clause]
+    ) -> sa.Select[tuple[int]]:
+        return self._select([*self._alive(space), *filters, cubes.c.pk.in_(listed(few))])
 
     def _want(self, limit: int) -> int:
         return _scaled(limit, self._share)
@@ -267,14 +302,15 @@ class PastSnapshot(Snapshot):
         filters: Sequence[Clause] = (),
     ) -> list[tuple[int, float]]:
         """Of present forms, those that were there then already."""
-        keys = json.dumps([pk for pk, _ in found])
-        later = {pk for (pk,) in hot(self.tx, _LATER, keys, self.moment.activity_pk)}
-        return self._shown(space, [one for one in found if one[0] not in later], filters)
+        stood = set(self._forms(space).unchanged([pk for pk, _ in found]))
+        return self._shown(space, [one for one in found if one[0] in stood], filters)
 
     def _shown(
         self, space: NamespaceRow, found: Sequence[tuple[int, float]], filters: Sequence[Clause]
     ) -> list[tuple[int, float]]:
         """Of these, what could be shown then, in the same order."""
+        if not found:
+            return []
         keys = [pk for pk, _ in found]
         if filters:
             allowed = set(self._pks([*self._alive(space), *filters, cubes.c.pk.in_(keys)]))

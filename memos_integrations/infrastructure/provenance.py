@@ -101,7 +101,8 @@ def _graph(tx: sa.Connection, pks: Collection[int], last: int) -> nx.DiGraph[str
         graph.add_edge(names[row.pk], verbs[row.activity_pk], relation="wasGeneratedBy")
     for later, earlier, relation, activity_pk in between:
         graph.add_edge(names[later], names[earlier], relation=relation)
-        graph.add_edge(verbs[activity_pk], names[earlier], relation="used")
+        if not graph.has_edge(names[earlier], verbs[activity_pk]):  # it made that itself
+            graph.add_edge(verbs[activity_pk], names[earlier], relation="used")
     _add_passages(graph, passages, names, verbs)
     _add_endings(graph, _endings(made, passages, last), names, verbs)
     return graph
@@ -226,12 +227,13 @@ def _add_endings(
 ) -> None:
     """The deletions: the one PROV arrow that leads from an earlier thing to a later one.
 
-    Where it would close a circle (an activity that deletes what its own sources came from), the
-    version carries ``ended``, ``ended_by`` and ``ended_at`` instead.
+    Where it would close a circle (an activity that deletes what its own sources came from), or the
+    activity itself made it, the version carries ``ended``, ``ended_by`` and ``ended_at`` instead.
     """
     for activity_pk, version_pk in endings:
         activity, version = verbs[activity_pk], names[version_pk]
-        if not nx.has_path(graph, activity, version):
+        made_it = graph.has_edge(version, activity)
+        if not made_it and not nx.has_path(graph, activity, version):
             graph.add_edge(version, activity, relation="wasInvalidatedBy")
             continue
         about = graph.nodes[activity]

@@ -53,6 +53,8 @@ class Activity:
     digest: str | None = None
     asker: Asker | None = None
     """Whose rights are looked at before the commit; ``None``: the store's own work."""
+    joins: bool = False
+    """Of several verbs that are one activity: what was begun under this id goes on."""
 
 
 _LAST_KEYS = (
@@ -75,6 +77,20 @@ def ensure_namespace(tx: sa.Connection, path: Namespace) -> NamespaceRow:
 
 def insert_activity(tx: sa.Connection, namespace_pk: int, activity: Activity) -> int:
     """Record a verb; return its key."""
+    activity_pk = _begun(tx, activity) if activity.joins else None
+    if activity_pk is None:
+        activity_pk = _insert_activity(tx, namespace_pk, activity)
+    if activity.asker is not None:
+        governance.note(tx, activity_pk, namespace_pk, activity.verb, activity.asker)
+    return activity_pk
+
+
+def _begun(tx: sa.Connection, activity: Activity) -> int | None:
+    query = sa.select(activities.c.pk).where(activities.c.id == activity.id)
+    return tx.execute(query).scalar()
+
+
+def _insert_activity(tx: sa.Connection, namespace_pk: int, activity: Activity) -> int:
     inserted = tx.execute(
         sa.insert(activities).values(
             id=activity.id,
@@ -86,10 +102,7 @@ def insert_activity(tx: sa.Connection, namespace_pk: int, activity: Activity) ->
             digest=activity.digest,
         )
     )
-    activity_pk = int(inserted.inserted_primary_key[0])  # type: ignore[index]
-    if activity.asker is not None:
-        governance.note(tx, activity_pk, namespace_pk, activity.verb, activity.asker)
-    return activity_pk
+    return int(inserted.inserted_primary_key[0])  # type: ignore[index]
 
 
 # Writing ---------------------------------------------------------------------------------------

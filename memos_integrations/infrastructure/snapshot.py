@@ -63,6 +63,7 @@ class Snapshot:
     ) -> None:
         self.tx, self.namespace, self.now, self.sight = tx, namespace, now, sight
         self._usage, self._keeper, self._policy = usage, keeper, policy
+        self._newest: int | None = None  # no cube with a key above it was there
         self._permits = [] if namespace is None else sight.of(namespace.path).clauses()
 
     def head(self, cube_id: str, *, deleted: bool = False) -> Head | None:
@@ -183,7 +184,7 @@ class Snapshot:
             among = self._select([*self._searchable(space), *filters])
             return lexical.search(self.tx, space.pk, text, limit, among)
         if filters:  # a wide one keeps most of the best; for a narrow one SQL looks at all matches
-            best = lexical.search(self.tx, space.pk, text, limit + 8)
+            best = lexical.search(self.tx, space.pk, text, limit + 8, upto=self._newest)
             kept = self._gate(space, best, filters)
             if len(kept) >= limit or len(best) < limit + 8:
                 return kept[:limit]
@@ -191,7 +192,7 @@ class Snapshot:
             return lexical.search(self.tx, space.pk, text, limit, among)
         want = self._want(limit)
         while True:
-            found = lexical.search(self.tx, space.pk, text, want)
+            found = lexical.search(self.tx, space.pk, text, want, upto=self._newest)
             kept = self._gate(space, found)
             if len(kept) >= limit or len(found) < want:
                 return kept[:limit]

@@ -82,8 +82,9 @@ def generated_among(tx: sa.Connection, cube_pks: Iterable[int]) -> dict[int, lis
     return found
 
 
-def of(tx: sa.Connection, cube_pk: int) -> list[Passage]:
-    """Every change of a cube's state, oldest first."""
+def of(tx: sa.Connection, cube_pk: int, upto: int | None = None) -> list[Passage]:
+    """Every change of a cube's state, oldest first; none after the activity ``upto``."""
+    known = sa.true() if upto is None else activities.c.pk <= upto
     rows = tx.execute(
         sa.select(
             activities.c.verb,
@@ -94,7 +95,7 @@ def of(tx: sa.Connection, cube_pk: int) -> list[Passage]:
             transitions.c.reason,
         )
         .join(activities, activities.c.pk == transitions.c.activity_pk)
-        .where(transitions.c.cube_pk == cube_pk)
+        .where(transitions.c.cube_pk == cube_pk, known)
         .order_by(transitions.c.pk)
     )
     return [

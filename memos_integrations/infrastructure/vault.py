@@ -122,6 +122,7 @@ class MemVault:
         self._changing_rules = threading.Lock()
         self._watchers: list[Callable[[Collection[str]], object]] = []
         self._mourners: list[Callable[[Collection[str]], object]] = []
+        self._cleaners: list[Callable[[Collection[str]], object]] = []
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
         parts = (self.usage, self.placements, self._keeper, self._database, self._owner, clock)
         self._closing = weakref.finalize(self, _close, *parts)
@@ -379,6 +380,18 @@ class MemVault:
     def watch_erasures(self, erased: Callable[[Collection[str]], object]) -> None:
         """Call ``erased`` with the ids of memories right after each commit that erased them."""
         self._mourners.append(erased)
+
+    def watch_cleaning(self, clean: Callable[[Collection[str]], object]) -> None:
+        """Call ``clean`` with the ids of erased memories when their bytes are taken out of files.
+
+        It raises a :class:`MemOSError` if it cannot: then the erasure is not finished.
+        """
+        self._cleaners.append(clean)
+
+    def clean_elsewhere(self, cube_ids: Collection[str]) -> None:
+        """Take what was made of erased memories out of what lies outside of this folder."""
+        for clean in self._cleaners:
+            clean(cube_ids)
 
     def tell_erased(self, cube_ids: Collection[str]) -> None:
         """These memories were erased: what is kept of them in memory goes, too."""

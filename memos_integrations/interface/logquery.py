@@ -31,6 +31,10 @@ class LogQuery:
     """One of these: ``add``, ``update``, ``put``, ``delete``, ``merge``, ``archive`` and so on."""
     memory_id: str | None = None
     """Touching this memory."""
+    semantic_types: tuple[str, ...] = ()
+    """Touching a memory of one of these types: ``fact``, ``preference`` and so on."""
+    below: bool = False
+    """Also in the namespaces below."""
     limit: int = 100
     after: str | None = None
     """The id of the last entry of the page before."""
@@ -44,6 +48,8 @@ class LogQuery:
         principal: str | Iterable[str] | None,
         verb: str | Iterable[str] | None,
         memory_id: str | None,
+        semantic_type: str | Iterable[str] | None,
+        below: bool,
         limit: int,
         after: str | None,
     ) -> LogQuery:
@@ -52,32 +58,41 @@ class LogQuery:
             raise InvalidInputError(f"limit is {limit!r}: give a number from 1 to {MOST:,}")
         if after is not None and not isinstance(after, str):
             raise InvalidInputError(f"after is {after!r}: give the id of a log entry")
+        if not isinstance(below, bool):
+            raise InvalidInputError(f"below is {below!r}: give True or False")
         return cls(
             since=None if since is None else check_time(since, what="since"),
             until=None if until is None else check_time(until, what="until"),
             principals=_words(principal, "principal"),
             verbs=_words(verb, "verb"),
             memory_id=None if memory_id is None else check_id(memory_id),
+            semantic_types=_words(semantic_type, "semantic_type"),
+            below=below,
             limit=limit,
             after=after,
         )
 
 
 def _words(given: str | Iterable[str] | None, what: str) -> tuple[str, ...]:
+    if given is not None and not isinstance(given, Iterable):
+        raise InvalidInputError(f"{what} is {given!r}: give a string, or a list of strings")
     words = (given,) if isinstance(given, str) else tuple(given or ())
     if not all(isinstance(word, str) for word in words):
         raise InvalidInputError(f"{what} is {given!r}: give a string, or a list of strings")
     return words
 
 
-def ask(vault: MemVault, path: Namespace, query: LogQuery) -> list[LogEntry]:
-    """The entries of a namespace, newest first."""
+def ask(
+    vault: MemVault, path: Namespace, query: LogQuery, upto: int | None = None
+) -> list[LogEntry]:
+    """The entries of a namespace, newest first; none after the activity ``upto``."""
     with vault.snapshot(path) as view:
-        if view.namespace is None:
-            return []
+        spaces = [] if view.namespace is None else [view.namespace.pk]
+        if query.below:
+            spaces += [pk for pk, one in activity_log.below(view.tx, path) if _may(vault, one)]
         return activity_log.read(
             view.tx,
-            view.namespace.pk,
+            spaces,
             limit=query.limit,
             after=query.after,
             since=query.since,
@@ -85,18 +100,30 @@ def ask(vault: MemVault, path: Namespace, query: LogQuery) -> list[LogEntry]:
             principals=query.principals,
             verbs=query.verbs,
             memory_id=query.memory_id,
+            types=query.semantic_types,
+            upto=upto,
         )
 
 
+def _may(vault: MemVault, path: Namespace) -> bool:
+    """Whether who asks may read all of a namespace."""
+    return vault.asker is None or vault.sight().of(path, "read").whole
+
+
 def summarise(vault: MemVault, path: Namespace, hottest: int) -> dict[str, Any]:
-    """Activities by verb, principal and day; memories by state; use; the hottest. JSON-plain."""
+    """Activities by verb, principal and day; memories by state and day; use; the hottest.
+
+    JSON-plain.
+    """
     vault.flush_counters()
     with vault.snapshot(path) as view:
         if view.namespace is None:
             empty: dict[str, Any] = {"verbs": {}, "principals": {}, "days": {}, "states": {}}
-            return {**empty, "use": {}, "hottest": []}
+            return {**empty, "use": {}, "hit_rates": {}, "growth": {}, "hottest": []}
         counts: dict[str, Any] = activity_log.summary(view.tx, view.namespace.pk)
         counts["use"] = activity_log.usage_summary(view.tx, view.namespace.pk)
+        counts["hit_rates"] = activity_log.hit_rates(view.tx, view.namespace.pk)
+        counts["growth"] = activity_log.growth(view.tx, view.namespace.pk)
     states: dict[str, int] = {}
     hot: list[tuple[float, str, int, str]] = []
     after: str | None = None

@@ -60,6 +60,8 @@ class ChatMemOS(BaseChatModel):
     """An answer ends before any of these."""
     disk_dtype: Literal["int8"] | None = Field(default=None, exclude=True)
     """``int8``: caches on disk are rounded to eight bits, and answers read from them near-exact."""
+    remote: Any = Field(default=None, exclude=True)
+    """A URL such as ``s3://bucket/kv``, or a folder, where caches lie below the store's own."""
     chat: Any = Field(default=None, exclude=True)
     """A :class:`memos_integrations.local_chat.LocalChat` to share between models."""
 
@@ -72,7 +74,7 @@ class ChatMemOS(BaseChatModel):
         **options: Any,
     ) -> None:
         super().__init__(memory=memory, model=model, **options)
-        kept = {"disk_dtype": self.disk_dtype}
+        kept = {"disk_dtype": self.disk_dtype, "remote": self.remote}
         self._chat = shared_or_new(self.chat, memory, self.source, **kept)
 
     @property
@@ -157,7 +159,7 @@ class ChatMemOS(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        from memos_integrations.memories.activation.engine import Usage
+        from memos_integrations.memories.activation.usage import Usage
 
         usage = Usage()
         prompt = self.local.prompt(*self._asked(messages, kwargs))

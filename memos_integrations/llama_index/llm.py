@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -43,6 +44,7 @@ class MemOSLLM(CustomLLM):
     :class:`memos_integrations.models.causal.CausalModel`, or ``None`` for the bundled base model.
 
     ``disk_dtype="int8"`` rounds caches on disk to eight bits: what is read there is near-exact.
+    ``remote`` is a URL such as ``s3://bucket/kv`` where caches lie below those on disk.
 
     ``response.raw`` says how many prompt tokens were read from the cache, and of those, in
     ``approximate_tokens``, how many were rounded.
@@ -64,11 +66,12 @@ class MemOSLLM(CustomLLM):
         model: Any = None,
         *,
         disk_dtype: Literal["int8"] | None = None,
+        remote: str | Path | None = None,
         chat: LocalChat | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._chat = shared_or_new(chat, memory, model, disk_dtype=disk_dtype)
+        self._chat = shared_or_new(chat, memory, model, disk_dtype=disk_dtype, remote=remote)
 
     @classmethod
     def class_name(cls) -> str:
@@ -190,7 +193,7 @@ class MemOSLLM(CustomLLM):
         self, prompt: Any, options: Mapping[str, Any]
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """The answer so far, what is new of it, and the usage so far."""
-        from memos_integrations.memories.activation.engine import Usage
+        from memos_integrations.memories.activation.usage import Usage
 
         usage, whole = Usage(), ""
         stream = self._chat.stream(

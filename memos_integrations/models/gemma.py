@@ -11,10 +11,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from memos_integrations.errors import MissingExtraError, ModelLoadError
 from memos_integrations.models.made_once import made_once
@@ -52,7 +56,7 @@ def _convert(folder: Path) -> None:
 
     parts = folder / "gguf"
     gguf = Path(package.assemble(parts / package.MODEL_NAME))
-    with quietly():
+    with quietly(), _bar_at_terminals():
         tokenizer = AutoTokenizer.from_pretrained(str(parts), gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(
             str(parts),
@@ -64,6 +68,18 @@ def _convert(folder: Path) -> None:
         tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
     shutil.rmtree(parts)
+
+
+@contextmanager
+def _bar_at_terminals() -> Iterator[None]:
+    """The reader of GGUF files draws a bar wherever standard error goes: only where it is seen."""
+    reader: Any = import_module("transformers.modeling_gguf_pytorch_utils")
+    bar = reader.tqdm
+    reader.tqdm = partial(bar, disable=None)
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
 
 
 def _package() -> ModuleType:

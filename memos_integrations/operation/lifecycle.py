@@ -13,7 +13,6 @@ from datetime import datetime
 from memos_integrations.cube import MemCube, Namespace, Principal, State
 from memos_integrations.errors import IllegalTransitionError, InvalidInputError
 from memos_integrations.infrastructure.records import Activity
-from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.protocols import Clock
 
@@ -73,6 +72,12 @@ def legal(state: State) -> list[Transition]:
     return [one for one in TRANSITIONS if state in one.sources]
 
 
+def is_over(cube: MemCube, now: datetime) -> bool:
+    """The guard of ``expire``: whether the lifespan has ended."""
+    ends = cube.header.governance.expires_at
+    return ends is not None and ends <= now
+
+
 def mermaid() -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> generated: add"]
@@ -108,6 +113,8 @@ class MemLifecycle:
         def target(cube: MemCube) -> State:
             if leave_others and cube.state not in _BY_VERB[verb].sources:
                 return cube.state
+            if verb == "expire" and not is_over(cube, self._clock.now()):
+                return cube.state  # a use has prolonged it meanwhile
             state = after(verb, cube.id, cube.state)
             ends = lifespan or cube.header.governance.expires_at
             if verb == "restore" and ends is not None and ends <= self._clock.now():
@@ -119,9 +126,3 @@ class MemLifecycle:
 
         activity = self._activity(verb, who)
         return self._vault.transition(path, activity, cube_ids, target, reason, lifespan)
-
-    def life(self, path: Namespace, cube_id: str) -> list[Passage] | None:
-        """Every change of a memory's state, oldest first; ``None`` if there is no such memory."""
-        with self._vault.snapshot(path) as view:
-            head = view.head(cube_id, deleted=True)
-            return None if head is None else view.life(head)

@@ -238,6 +238,11 @@ class MemOperator:
         """Where vectors come from."""
         return self._embedder
 
+    @property
+    def policy(self) -> SearchPolicy:
+        """How searches weigh, unless told otherwise."""
+        return self._policy
+
     def _keyed_cube(
         self, who: Principal, one: KeyedDraft, before: MemCube | None, activity: Activity
     ) -> MemCube:

@@ -80,9 +80,10 @@ class MemOrganiser:
             seen = view.readable(ends)
             return [link for link in found if {link.subject, link.object} <= seen]
 
-    def topics(self, path: Namespace, cubes: Iterable[MemCube]) -> nx.DiGraph[str]:
-        """Topics over concepts over these memories."""
-        tied = [(link.subject, link.object) for link in self.links(path)]
+    def topics(self, path: Namespace | None, cubes: Iterable[MemCube]) -> nx.DiGraph[str]:
+        """Topics over concepts over these memories; without a ``path`` links tie none together."""
+        known = [] if path is None else self.links(path)
+        tied = [(link.subject, link.object) for link in known]
         memos = {cube.id: memo(cube) for cube in cubes}
         names = {f"fact:{one}": one for one in memos}
         named: nx.DiGraph[str] = nx.relabel_nodes(group(memos, tied), names)

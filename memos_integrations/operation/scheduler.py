@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-import numpy as np
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Principal, State
@@ -27,27 +26,19 @@ from memos_integrations.errors import (
     MemOSError,
 )
 from memos_integrations.infrastructure import crashpoints, happenings, jobs
-from memos_integrations.infrastructure.happenings import Since, Together, Touched
+from memos_integrations.infrastructure.happenings import Since
 from memos_integrations.infrastructure.jobs import Job, NewJob
 from memos_integrations.infrastructure.records import Activity
 from memos_integrations.infrastructure.vault import SYSTEM, MemVault
 from memos_integrations.operation import lifecycle
 from memos_integrations.operation.scheduling.actions import KINDS, Action
-from memos_integrations.operation.scheduling.events import (
-    Added,
-    Deleted,
-    Event,
-    Lost,
-    Recalled,
-    Shown,
-    Tick,
-    Updated,
-    Vector,
-)
-from memos_integrations.operation.scheduling.planner import Explanation, Planner
+from memos_integrations.operation.scheduling.events import Event, Lost, Pressure, Tick
+from memos_integrations.operation.scheduling.explanation import Explanation
+from memos_integrations.operation.scheduling.planner import Planner
 from memos_integrations.operation.scheduling.policies import KeepPolicy
 from memos_integrations.operation.scheduling.rules import Budgets, Rules
-from memos_integrations.operation.scheduling.tiers import Form, Tier
+from memos_integrations.operation.scheduling.sighting import Sighting, place
+from memos_integrations.operation.scheduling.tiers import BOUNDED, Form, Tier
 from memos_integrations.protocols import Clock
 
 log = logging.getLogger(__name__)
@@ -59,10 +50,6 @@ VECTORS_UP_TO = 20_000
 """Memories of which the scheduler keeps vectors, to prefetch by topic; with more it does not."""
 
 _SYSTEM = Principal(id=SYSTEM, kind="service")
-_OUT = frozenset({State.MERGED, State.EXPIRED})
-
-_TRAINING = Form(bytes=1 << 20, build_ms=60_000.0)
-"""What a memory takes in parameter memory: a guess, until something trains."""
 
 
 class Caches(Protocol):
@@ -125,8 +112,7 @@ class MemScheduler:
         self._lock = threading.RLock()
         self._planner: Planner | None = None
         self._since = Since()
-        self._versions: dict[str, int] = {}
-        self._vectors: dict[str, Vector] = {}
+        self._sighting = Sighting(None)
         self._with_vectors = True
         self._ended = threading.Event()
         self._worker: threading.Thread | None = None
@@ -136,19 +122,20 @@ class MemScheduler:
     def tick(self) -> Report:
         """Take in what happened, decide, and do it. Raises :class:`StoreError`."""
         with self._lock:
-            left = self._waiting()
-            for job in left:
-                self._do(job)
-            try:
-                seen = self._decide()
-            except BaseException:
-                self._planner = None  # it may know what was not written: learn it anew
-                raise
-            known = {job.pk for job in left}
-            decided = [job for job in self._waiting() if job.pk not in known]
-            for job in decided:
-                self._do(job)
-            return Report(seen, tuple(self._again([*left, *decided])))
+            return self._step(Tick(self._clock.now().timestamp()))
+
+    def press(self, tier: Tier | str, bytes: int) -> Report:
+        """Memory is short: free so many bytes of a tier at once, the least valuable first.
+
+        The tier is not filled again for ``Rules.pressure_hold`` seconds. Of ``plaintext`` it
+        archives, of ``activation`` it lets go of caches. Raises as :meth:`tick` does.
+        """
+        if tier not in set(BOUNDED) or type(bytes) is not int or bytes < 0:
+            raise InvalidInputError(
+                f"press({tier!r}, {bytes!r}): give {', '.join(BOUNDED)}, and 0 bytes or more"
+            )
+        with self._lock:
+            return self._step(Pressure(self._clock.now().timestamp(), Tier(tier), bytes))
 
     def explain(self, id: str) -> Explanation | None:
         """Why a memory is where it is, with every decision about it; ``None`` if it is unknown.
@@ -223,6 +210,24 @@ class MemScheduler:
         except Exception:
             log.exception("the scheduler's tick failed and is tried again")
 
+    # A step -------------------------------------------------------------------------------
+
+    def _step(self, event: Event) -> Report:
+        """Do what was left over; see what happened, and then the event; do what is decided."""
+        left = self._waiting()
+        for job in left:
+            self._do(job)
+        try:
+            seen = self._decide(event)
+        except BaseException:
+            self._planner = None  # it may know what was not written: learn it anew
+            raise
+        known = {job.pk for job in left}
+        decided = [job for job in self._waiting() if job.pk not in known]
+        for job in decided:
+            self._do(job)
+        return Report(seen, tuple(self._again([*left, *decided])))
+
     # Seeing -------------------------------------------------------------------------------
 
     def _known(self) -> Planner:
@@ -230,85 +235,36 @@ class MemScheduler:
         if self._planner is not None:
             return self._planner
         planner = Planner(self._budgets, self._rules, self._policy)
-        self._versions, self._vectors = {}, {}
+        self._sighting = Sighting(None if self._caches is None else self._caches.form)
         with self._vault.reading() as (tx, _):
             self._since = Since.read(jobs.cursor(tx))
             self._with_vectors = happenings.count(tx) <= VECTORS_UP_TO
             past = happenings.read(tx, Since(), self._clock.now(), vectors=self._with_vectors)
         known = [one for one in past.touched if one.activity_pk <= self._since.activity_pk]
-        for event in self._events(planner, known, past.prompts, past.recalls, self._since.micros):
+        for event in self._sighting.events(known, past.prompts, past.recalls, self._since.micros):
             planner.learn(event)
-        _place(planner, known, self._since.micros / 1e6)
+        place(planner, known, self._since.micros / 1e6)
         self._planner = planner
         return planner
 
-    def _decide(self) -> int:
+    def _decide(self, last: Event) -> int:
         """Step through what is new, write the decisions and how far it went; how many events."""
         planner, now = self._known(), self._clock.now()
         self._vault.flush_counters()
         with self._vault.reading() as (tx, _):
-            new = happenings.read(tx, self._since, now, vectors=self._with_vectors)
-        events = self._events(planner, new.touched, new.prompts, new.recalls, None)
+            # A use may have prolonged a life, which is no activity.
+            over = planner.lapsing(now.timestamp())
+            new = happenings.read(tx, self._since, now, vectors=self._with_vectors, also=over)
+        events = self._sighting.events(new.touched, new.prompts, new.recalls, None)
         actions = [action for event in events for action in planner.step(event)]
-        _place(planner, new.touched, now.timestamp())
-        actions += planner.step(Tick(now.timestamp()))
+        place(planner, new.touched, now.timestamp())
+        actions += planner.step(last)
         crashpoints.reach("jobs-decided")
         new_jobs = [_new(one) for one in actions]
         self._commit(lambda tx: jobs.write(tx, new_jobs, str(new.upto)))
         crashpoints.reach("jobs-written")
         self._since = new.upto
         return len(events)
-
-    def _events(
-        self,
-        planner: Planner,
-        touched: Sequence[Touched],
-        prompts: Sequence[Together],
-        recalls: Sequence[Together],
-        upto: int | None,
-    ) -> list[Event]:
-        """What happened as events, in the order of time; ``upto``: no use after that."""
-        found: list[Event] = []
-        for one in touched:
-            found += self._event_of(one)
-        kinds: tuple[tuple[type[Shown | Recalled], Sequence[Together]], ...]
-        kinds = (Shown, prompts), (Recalled, recalls)
-        for kind, groups in kinds:
-            for group in groups:
-                at = group.at.timestamp()
-                if upto is None or at * 1e6 <= upto:
-                    found.append(kind(at, group.cube_ids, topic=self._topic(group.cube_ids)))
-        return sorted(found, key=lambda event: event.at)
-
-    def _event_of(self, one: Touched) -> list[Event]:
-        at, before = one.at.timestamp(), self._versions.get(one.cube_id)
-        if one.is_deleted or one.state in _OUT:
-            self._versions.pop(one.cube_id, None)
-            self._vectors.pop(one.cube_id, None)
-            return [] if before is None else [Deleted(at, one.cube_id)]
-        self._versions[one.cube_id] = one.version
-        if one.vector is not None:
-            self._vectors[one.cube_id] = tuple(np.frombuffer(one.vector, "<f4").tolist())
-        if before == one.version:
-            return []
-        pinned = one.priority >= 9 or one.state is State.FROZEN
-        caches = self._caches
-        described = (Added if before is None else Updated)(
-            at,
-            one.cube_id,
-            plaintext=Form(one.size),
-            activation=None if caches is None else caches.form(one.size),
-            parameter=None if caches is None else _TRAINING,
-            labels=(*one.labels, "pinned") if pinned else one.labels,
-            vector=self._vectors.get(one.cube_id),
-            expires_at=None if one.expires_at is None else one.expires_at.timestamp(),
-        )
-        return [described]
-
-    def _topic(self, cube_ids: Sequence[str]) -> Vector | None:
-        """What a prompt was about: the mean of the memories in it."""
-        known = [self._vectors[one] for one in cube_ids if one in self._vectors]
-        return tuple(np.mean(known, axis=0).tolist()) if known else None
 
     # Doing --------------------------------------------------------------------------------
 
@@ -327,7 +283,7 @@ class MemScheduler:
                 self._change(job, verb)
             else:
                 self._end(job, self._move(job))
-        except (CubeNotFoundError, IllegalTransitionError) as error:
+        except (CubeNotFoundError, IllegalTransitionError, _Overtaken) as error:
             self._end(job, str(error))
         except Exception as error:
             if not isinstance(error, MemOSError):
@@ -346,11 +302,17 @@ class MemScheduler:
     def _change(self, job: Job, verb: str) -> None:
         """Change the state of a memory, in one transaction with the end of the job."""
         activity = self._activity(verb, _SYSTEM)
+
+        def after(cube: MemCube) -> State:
+            if verb == "expire" and not lifecycle.is_over(cube, activity.at):
+                raise _Overtaken("its lifespan was prolonged meanwhile")
+            return lifecycle.after(verb, cube.id, cube.state)
+
         self._vault.transition(
             job.namespace,
             activity,
             [job.cube_id],
-            lambda cube: lifecycle.after(verb, cube.id, cube.state),
+            after,
             job.reason,
             also=lambda tx: jobs.end(tx, job.pk, "done", "", activity.at),
         )
@@ -380,12 +342,18 @@ class MemScheduler:
 
     def _correct(self, planner: Planner, job: Job, now: datetime) -> None:
         """The planner believes what was not done."""
-        if job.target in (Tier.ACTIVATION, Tier.PARAMETER):
+        if job.target is None:
+            self._planner = None  # it has forgotten what is still there: learn it anew
+        elif job.target in (Tier.ACTIVATION, Tier.PARAMETER):
             planner.step(Lost(now.timestamp(), job.cube_id, Tier(job.target)))
         elif job.target == Tier.ARCHIVE:
             planner.place(job.cube_id, Tier.PLAINTEXT, now.timestamp())
         elif job.source == Tier.ARCHIVE:
             planner.place(job.cube_id, Tier.ARCHIVE, now.timestamp())
+
+
+class _Overtaken(Exception):
+    """What was decided is not so any more."""
 
 
 def _verb(job: Job) -> str | None:
@@ -395,15 +363,6 @@ def _verb(job: Job) -> str | None:
     if job.target == Tier.ARCHIVE:
         return "archive"
     return "restore" if job.source == Tier.ARCHIVE else None
-
-
-def _place(planner: Planner, touched: Sequence[Touched], at: float) -> None:
-    """Who archives or restores need not be the planner."""
-    for one in touched:
-        memory = planner.holding.get(one.cube_id)
-        is_archived = one.state is State.ARCHIVED
-        if memory is not None and (memory.tier is Tier.ARCHIVE) is not is_archived:
-            planner.place(one.cube_id, Tier.ARCHIVE if is_archived else Tier.PLAINTEXT, at)
 
 
 def _new(action: Action) -> NewJob:

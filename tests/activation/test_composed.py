@@ -18,11 +18,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.memories.activation.composed import Composer
-from memos_integrations.memories.activation.engine import ActivationEngine, Usage
+from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.rotary import Turner, rotations
 from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.memories.activation.tiers import FolderTier
+from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.models.causal import CausalModel
 
 SIZES: dict[str, Any] = {

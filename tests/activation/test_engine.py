@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from memos_integrations.errors import InvalidInputError
-from memos_integrations.memories.activation.engine import ActivationEngine, Usage
+from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.memories.activation.tiers import FolderTier
+from memos_integrations.memories.activation.usage import Usage
 from tests.activation.tiny import CONFIGS, REFUSED, build, logits, prompt_of
 
 

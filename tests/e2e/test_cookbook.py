@@ -83,6 +83,14 @@ SAYS = {
         "rolled back: The team meets on Mondays at nine. (version 3)\n",
         "Jonas is back: Jonas joins the team for May.\n",
     ],
+    "weekly_digest": [
+        "would write: 2 notes of this week: The roof leaks. The roofer comes on Friday.\n",
+        "failed: ConnectionError: no model today (tried 3 times). Nothing was written\n"
+        "memories as before: ['The roof leaks.', 'The roofer comes on Friday.']\n",
+        "digest: merge, read 2, wrote 3\nfiled: update, read 1, wrote 1\n",
+        "found now: ['2 notes of this week: The roof leaks. The roofer comes on Friday.']\n"
+        "one activity: ['pipeline weekly digest', 'add']\n",
+    ],
     "langgraph_store": [
         "the graph knows: ['Ann eats no walnuts']\n",
         "home, version 1: Ann lives in Oslo\nhome, version 2: Ann lives in Bergen\n",

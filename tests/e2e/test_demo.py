@@ -73,7 +73,6 @@ def test_one_process_writes_and_another_asks(played: tuple[Path, dict[str, Any]]
     _, document = played
     assert document["load"]["process"] != document["tour"]["process"]
     assert sum(s["memories"] for s in document["load"]["sessions"]) == document["tour"]["memories"]
-    assert document["seconds"] < 60
 
 
 def test_questions_are_answered_through_both_adapters(played: tuple[Path, dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from memos_integrations.operation.scheduling.events import (
     Lost,
     Pressure,
     Recalled,
+    Ruled,
     Shown,
     Tick,
     Updated,
@@ -74,6 +75,13 @@ some = st.lists(ids, min_size=1, max_size=5).map(tuple)
 events = st.one_of(
     described(Added),
     described(Updated),
+    st.builds(
+        Ruled,
+        moments,
+        ids,
+        labels=st.sampled_from([(), ("pinned",)]),
+        expires_at=st.none() | st.integers(0, 5_000).map(float),
+    ),
     st.builds(Recalled, moments, some, topic=vectors),
     st.builds(Shown, moments, some, topic=vectors),
     st.builds(Shown, moments, some, topic=vectors),

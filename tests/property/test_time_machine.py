@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import networkx as nx
@@ -27,7 +27,9 @@ from memos_integrations.errors import (
     CubeNotFoundError,
     FrozenCubeError,
     IllegalTransitionError,
+    InvalidInputError,
     MemOSError,
+    VersionConflictError,
 )
 from memos_integrations.infrastructure.index_keeper import IndexPolicy
 from memos_integrations.operation import lifecycle
@@ -50,6 +52,8 @@ class Known:
     state: State
     there: bool = True
     erased: bool = False
+    ends: datetime | None = None
+    """When its lifespan ends."""
 
 
 World = dict[str, Known]
@@ -86,11 +90,28 @@ class Machine(RuleBasedStateMachine):
 
     # What happens -----------------------------------------------------------------------------
 
-    @rule(target=ids, words=texts)
-    def add(self, words: str) -> str:
-        id = self.maya.add(words)[0].id
-        self.world[id], self.versions[id] = Known(words, State.GENERATED), [words]
+    @rule(target=ids, words=texts, hours=st.none() | st.integers(1, 40))
+    def add(self, words: str, hours: int | None) -> str:
+        ends = None if hours is None else self.clock.now() + timedelta(hours=hours)
+        id = self.maya.add(words, expires_at=ends)[0].id
+        self.world[id], self.versions[id] = Known(words, State.GENERATED, ends=ends), [words]
         return id
+
+    @rule(id=ids, words=texts, off=st.integers(-1, 1))
+    def update_expecting(self, id: str, words: str, off: int) -> None:
+        """Who expects another version than there is changes nothing."""
+        expected = len(self.versions[id]) + off
+        if off == 0 or not self.world[id].there or self.world[id].state is State.FROZEN:
+            change = lambda: self.maya.update(id, words, expected_version=expected)  # noqa: E731
+            if off == 0:
+                self._change(id, words, change)
+            return
+        try:
+            self.maya.update(id, words, expected_version=expected)
+        except VersionConflictError as error:
+            assert (error.expected, error.actual) == (expected, len(self.versions[id]))
+        else:
+            raise AssertionError("the conflict was not seen")
 
     @rule(id=ids, words=texts)
     def update(self, id: str, words: str) -> None:
@@ -127,6 +148,12 @@ class Machine(RuleBasedStateMachine):
         known = self.world[id]
         try:
             getattr(self.maya, verb)(id)
+        except InvalidInputError:
+            assert verb == "restore" and known.ends is not None
+            assert known.ends <= self.clock.now()
+            later = self.clock.now() + timedelta(hours=9)
+            self.maya.restore(id, expires_at=later)
+            known = replace(known, ends=later)
         except IllegalTransitionError as error:
             assert error.legal == [one.verb for one in lifecycle.legal(error_state(error))]
             assert known.there
@@ -196,6 +223,7 @@ class Machine(RuleBasedStateMachine):
         for hit in self.maya.search(words, limit=4):
             known = self.world[hit.cube.id]
             assert known.there and known.text == hit.cube.text
+            assert known.ends is None or known.ends > self.clock.now()
             if known.state is State.GENERATED:
                 self.world[hit.cube.id] = replace(known, state=State.ACTIVATED)
 
@@ -205,11 +233,41 @@ class Machine(RuleBasedStateMachine):
         self.clock.advance(hours=hours)
         report = self.memos.scheduler(rules=Rules(archive_after=86_400.0)).tick()
         for job in report.jobs:
-            known = self.world[job.cube_id]
-            assert job.kind == "Archive"
             assert job.status == "done"
-            assert known.there and known.state in (State.GENERATED, State.ACTIVATED)
-            self.world[job.cube_id] = replace(known, state=State.ARCHIVED)
+            self._moved_by_itself(job.cube_id, _BY_JOB[job.kind])
+
+    @rule(hours=st.integers(0, 30))
+    def tidy(self, hours: int) -> None:
+        """What is over expires, and nothing else."""
+        self.clock.advance(hours=hours)
+        done = self.maya.tidy(idle=timedelta(hours=20), below=0.5)
+        for verb, moved in done.items():
+            for id in moved:
+                self._moved_by_itself(id, lifecycle.TARGETS[verb])
+        now, alive = self.clock.now(), (State.GENERATED, State.ACTIVATED, State.ARCHIVED)
+        for one in self.world.values():
+            assert not (one.there and one.state in alive and one.ends and one.ends <= now)
+
+    def _moved_by_itself(self, id: str, target: State) -> None:
+        known, living = self.world[id], (State.GENERATED, State.ACTIVATED)
+        assert known.there
+        if target is State.EXPIRED:
+            assert known.state in (*living, State.ARCHIVED)
+            assert known.ends is not None and known.ends <= self.clock.now()
+        else:
+            assert known.state in living
+        self.world[id] = replace(known, state=target)
+
+    @rule()
+    def organise(self) -> None:
+        """Links change no memory."""
+        self.maya.organise()
+
+    @rule(some=st.lists(ids, min_size=1, max_size=3, unique=True))
+    def show(self, some: list[str]) -> None:
+        """Standing in a prompt changes no memory, but it may be the first use."""
+        shown = [self.maya.get(id) for id in some if self.world[id].there]
+        self.maya.record_uses(shown, prompt="a question")
 
     @rule(target=ids, id=ids, words=texts, more=texts, keep=st.booleans())
     def what_if(self, id: str, words: str, more: str, keep: bool) -> object:
@@ -267,7 +325,11 @@ class Machine(RuleBasedStateMachine):
         """It is searched by the words of then, and shows what could be seen then."""
         was = self.past[moment]
         hidden = (State.MERGED, State.ARCHIVED, State.EXPIRED)
-        visible = {id: one.text for id, one in was.items() if one.there and one.state not in hidden}
+        visible = {
+            id: one.text
+            for id, one in was.items()
+            if one.there and one.state not in hidden and (one.ends is None or one.ends > moment)
+        }
         found = self.maya.as_of(moment).search(asked, limit=50)
         assert {hit.cube.id: hit.cube.text for hit in found}.items() <= visible.items()
         # All of them, but for repeats of one another.
@@ -276,12 +338,45 @@ class Machine(RuleBasedStateMachine):
             words = set(text.split())
             assert any(len(words & one) >= 0.9 * len(words | one) for one in said)
 
+    @rule(moment=marks, some=st.lists(ids, max_size=3, unique=True))
+    def roll_some_back(self, moment: datetime, some: list[str]) -> None:
+        """Those that are asked for, and no other; a frozen one among them: none at all."""
+        kept = [id for id in some if not self.world[id].erased]
+        frozen = [one for one in kept if self._is_frozen(one)]
+        if any(self._differs(one, moment) for one in frozen):
+            try:
+                self.maya.rollback(moment, ids=kept)
+            except FrozenCubeError:
+                return
+            raise AssertionError("a frozen memory was rolled back")
+        self.maya.rollback(moment, ids=kept)
+        self._rolled_back(moment, kept)
+
+    def _is_frozen(self, id: str) -> bool:
+        return self.world[id].there and self.world[id].state is State.FROZEN
+
+    def _differs(self, id: str, moment: datetime) -> bool:
+        old = self.past[moment].get(id)
+        return old != self.world[id]
+
     @rule(moment=consumes(marks))
     def roll_back(self, moment: datetime) -> None:
-        was, before = self.past[moment], dict(self.world)
         self.maya.rollback(moment)
-        for id, known in before.items():
-            old = was.get(id)
+        self._rolled_back(moment, list(self.world))
+        # The past stands, and the present reads as it: today, and as a moment of its own.
+        now = plain(self.world)
+        assert seen(self.maya.as_of(moment).list()) == plain(self.past[moment])
+        assert seen(self.maya.as_of(self.clock.now()).list()) == now
+        unfrozen = {id: one for id, one in self.world.items() if one.state is not State.FROZEN}
+        was = plain({id: self.past[moment][id] for id in unfrozen if id in self.past[moment]})
+        assert {id: text for id, (text, _) in plain(unfrozen).items()} == {
+            id: text for id, (text, _) in was.items()
+        }
+
+    def _rolled_back(self, moment: datetime, wanted: list[str]) -> None:
+        was = self.past[moment]
+        for id in wanted:
+            known, old = self.world[id], was.get(id)
             if known.there and known.state is State.FROZEN:
                 continue
             if old is None or not old.there:
@@ -292,7 +387,7 @@ class Machine(RuleBasedStateMachine):
                 state = known.state
             if known.text != old.text or not known.there or state != known.state:
                 self.versions[id].append(old.text)
-            self.world[id] = Known(old.text, state)
+            self.world[id] = replace(old, state=state)
         assert seen(self.maya.list()) == plain(self.world)
 
     # What always holds ----------------------------------------------------------------------------
@@ -315,6 +410,9 @@ class Machine(RuleBasedStateMachine):
             for passage in self.maya.life(id):
                 if passage.verb not in ("rollback", "delete", "forget"):
                     assert (passage.verb, passage.before, passage.after) in ways
+
+
+_BY_JOB = {"Archive": State.ARCHIVED, "Expire": State.EXPIRED}
 
 
 def error_state(error: IllegalTransitionError) -> State:

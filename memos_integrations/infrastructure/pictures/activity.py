@@ -44,9 +44,9 @@ def draw_activity(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> P
         figure = Figure(figsize=(10.5, 6.4), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         days, verbs, states, hot = figure.subplots(2, 2).flat
-        _days(days, summary["days"])
+        _days(days, summary["days"], summary["growth"])
         _bars(verbs, "Activities by verb", summary["verbs"], _AMBER)
-        _bars(states, _use(summary["use"]), summary["states"], _GREEN)
+        _bars(states, _use(summary["use"], summary["hit_rates"]), summary["states"], _GREEN)
         heats = {_cut(one["text"]): one["heat"] for one in summary["hottest"]}
         _bars(hot, "Hottest memories (uses, halved every week)", heats, _BLUE)
         metadata = {"Date": None} if target.suffix.lower() == ".svg" else {}
@@ -54,8 +54,11 @@ def draw_activity(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> P
     return target
 
 
-def _days(axes: Axes, counts: Mapping[str, int]) -> None:
-    """One bar a day, also for days on which nothing happened; the latest ones."""
+def _days(axes: Axes, counts: Mapping[str, int], growth: Mapping[str, int]) -> None:
+    """One bar a day, also for days on which nothing happened; the latest ones.
+
+    The line is how many memories there were at the end of each day.
+    """
     last = date.fromisoformat(max(counts))
     first = max(date.fromisoformat(min(counts)), last - timedelta(days=_MOST_DAYS - 1))
     span = [first + timedelta(days=n) for n in range((last - first).days + 1)]
@@ -68,7 +71,18 @@ def _days(axes: Axes, counts: Mapping[str, int]) -> None:
     axes.set_ylim(0, max(4, *values) * 1.05)
     axes.locator_params(axis="y", integer=True)
     axes.set_xticks(list(shown), [f"{span[i]:%d %b}" for i in shown])
-    _plain(axes, "Activities by day (UTC)")
+    _plain(axes, "Activities by day (UTC); line: memories there were, right scale")
+    there = [_at(growth, day.isoformat()) for day in span]
+    line = axes.twinx()
+    line.plot(range(len(span)), there, color=_GREEN, marker="o", markersize=3, linewidth=1.5)
+    line.set_ylim(0, max(4, *there) * 1.15)
+    line.locator_params(axis="y", integer=True)
+    _plain(line, "")
+
+
+def _at(growth: Mapping[str, int], day: str) -> int:
+    """How many there were at the end of a day."""
+    return growth[max(known)] if (known := [one for one in growth if one <= day]) else 0
 
 
 def _bars(axes: Axes, title: str, counts: Mapping[str, float], colour: str) -> None:
@@ -92,10 +106,11 @@ def _plain(axes: Axes, title: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _use(use: Mapping[str, int]) -> str:
+def _use(use: Mapping[str, int], rates: Mapping[str, float]) -> str:
     return (
-        f"Memories by state: {use['memories_recalled']} were recalled, {use['recalls']} times;\n"
-        f"{use['appearances']} appearances in {use['prompts']} prompts"
+        f"Memories by state: {rates['recalled']:.0%} were ever recalled, {use['recalls']} times;\n"
+        f"{rates['shown']:.0%} ever stood in a prompt: {use['appearances']} times in "
+        f"{use['prompts']} prompts"
     )
 
 

@@ -109,7 +109,7 @@ class Drawing:
     def _line(self, edge: Edge, strokes: list[Stroke]) -> None:
         colour = _COLOUR.get(relation(self.graph, edge), _FAINT)
         with_agent = self._kind(edge[1]) == "agent"
-        self._arrow(_way(strokes), colour, 0.9 if with_agent else 1.3)
+        self._arrow(way(strokes), colour, 0.9 if with_agent else 1.3)
 
     def _arrow(self, way: Way, colour: str, linewidth: float = 1.0) -> None:
         self.axes.add_patch(
@@ -201,7 +201,7 @@ class Drawing:
         self._text((x + 0.4, y), _HINT, _SMALL, colour=_FAINT, ha="left")
 
 
-def _way(strokes: list[Stroke]) -> Way:
+def way(strokes: list[Stroke]) -> Way:
     """One path through strokes that follow each other."""
     vertices: list[Point] = [strokes[0][1][0]]
     codes = [Way.MOVETO]

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from memos_integrations.errors import InvalidInputError
-from memos_integrations.memories.activation.engine import ActivationEngine, Prefilled, Usage
+from memos_integrations.memories.activation.engine import ActivationEngine, Prefilled
 from memos_integrations.memories.activation.joined import (
     JoinedLayer,
     Part,
@@ -43,6 +43,7 @@ from memos_integrations.memories.activation.tensors import (
     fork,
     fresh_piece,
 )
+from memos_integrations.memories.activation.usage import Usage
 
 log = logging.getLogger(__name__)
 

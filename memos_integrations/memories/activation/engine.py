@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +19,7 @@ from transformers import DynamicCache
 
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.memories.activation.admission import Rates
+from memos_integrations.memories.activation.forwards import OwnCache, Turns, with_head
 from memos_integrations.memories.activation.prefix_tree import (
     Lease,
     Node,
@@ -36,38 +36,13 @@ from memos_integrations.memories.activation.tensors import (
     fresh_piece,
     why_not,
 )
+from memos_integrations.memories.activation.tier import Tier
+from memos_integrations.memories.activation.usage import EngineStats, Usage
 from memos_integrations.models.causal import CausalModel
 
 log = logging.getLogger(__name__)
 
 GIB = 1 << 30
-
-
-class Tier(Protocol):
-    """A place for pieces below memory, such as a folder. Thread-safe."""
-
-    dtype: str | None
-    """``None``: what is loaded is bit for bit what was saved; else what it is rounded to."""
-
-    def load(self, digest: str, tokens: Sequence[int]) -> tuple[Piece, frozenset[Source]] | None:
-        """The piece and every memory up to its end; ``None`` if it is not there, or damaged."""
-        ...
-
-    def save(self, node: Node[Piece], model: Mapping[str, str] | None = None) -> None:
-        """Keep a piece, and whose it is; never raises, and may do so later."""
-        ...
-
-    def remove(self, digests: Collection[str]) -> None:
-        """Delete pieces."""
-        ...
-
-    def remove_cubes(self, cube_ids: Collection[str]) -> Collection[str]:
-        """Delete every piece that knows one of these memories; return their digests."""
-        ...
-
-    def lost(self, error: DamagedPieceError) -> None:
-        """A piece that was loaded turned out to be damaged: delete it."""
-        ...
 
 
 class Gate(Protocol):
@@ -78,55 +53,6 @@ class Gate(Protocol):
 
 def _allow(sources: Collection[Source]) -> Collection[Source]:
     return ()
-
-
-@dataclass
-class Usage:
-    """What one request took."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    """Of the prompt, read from the cache."""
-    kept_tokens: int = 0
-    """Of the prompt, computed now and kept."""
-    approximate_tokens: int = 0
-    """Of those read from the cache, the rounded ones, and those computed behind such: then the
-    answer is near-exact. Always 0 where the tier keeps pieces as computed."""
-    output_tokens: int = 0
-    first_token_seconds: float = 0.0
-    finish_reason: str = ""
-    """``stop`` (the model's end, or a stop string), ``length`` or ``cancelled``."""
-
-
-@dataclass
-class EngineStats:
-    """What happened since the engine was made."""
-
-    requests: int = 0
-    hits: int = 0
-    """Requests that read anything from the cache."""
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    kept_tokens: int = 0
-    approximate_tokens: int = 0
-    """Of the cached ones, those that were rounded, or computed behind rounded ones."""
-    approximate_requests: int = 0
-    """Answered near-exactly, for they read such tokens."""
-    uncached_requests: int = 0
-    """Run without a cache, for :attr:`ActivationEngine.refused`."""
-    invalidated: int = 0
-    """Pieces dropped because a memory in them changed or may no longer be read."""
-    first_token_seconds: list[float] = field(default_factory=list)
-    """Of the latest thousand requests."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-plain, with rates."""
-        plain = asdict(self)
-        times = sorted(plain.pop("first_token_seconds"))
-        plain["hit_rate"] = self.hits / self.requests if self.requests else 0.0
-        plain["saved_share"] = self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0
-        plain["median_first_token_seconds"] = times[len(times) // 2] if times else None
-        return plain
 
 
 @dataclass
@@ -162,9 +88,9 @@ class ActivationEngine:
             log.warning("%s runs without a KV cache of memories: %s", model.name, self.refused)
         self.tier, self.gate = tier, gate
         self.tree: PrefixTree[Piece] = PrefixTree(budget)
-        self._turns = _Turns()
+        self._turns = Turns()
         self._stats, self._counting = EngineStats(), threading.Lock()
-        self._heads = _with_head(model.model)
+        self._heads = with_head(model.model)
         self._work = (0, 0.0, 0)  # tokens kept, seconds that computing them took, bytes
 
     # Generating ---------------------------------------------------------------------------
@@ -300,7 +226,7 @@ class ActivationEngine:
                 f"the prompt has {len(prompt.tokens):,} tokens, {self.model.name} reads {window:,}"
             )
         if self.refused:
-            return Lease(self.root(prompt.salt)), _OwnCache()
+            return Lease(self.root(prompt.salt)), OwnCache()
         while True:
             lease = self._lookup(prompt)
             try:
@@ -415,7 +341,7 @@ class ActivationEngine:
                 "input_ids": torch.tensor([list(tokens)], device=device),
                 "use_cache": True,
             }
-            if isinstance(cache, _OwnCache):
+            if isinstance(cache, OwnCache):
                 return cache.forward(self.model.model, given)
             given["past_key_values"] = cache
             given["attention_mask"] = torch.ones(
@@ -451,59 +377,6 @@ class ActivationEngine:
             del self._stats.first_token_seconds[:-1000]
 
 
-class _OwnCache:
-    """For a model whose cache is not ours to make: whatever it returned last time."""
-
-    def __init__(self) -> None:
-        self._given: dict[str, Any] = {}
-
-    def forward(self, model: Any, given: dict[str, Any]) -> torch.Tensor:
-        """The next token's logits."""
-        output = model(**given, **self._given)
-        for name in ("past_key_values", "cache_params"):
-            if getattr(output, name, None) is not None:
-                self._given = {name: getattr(output, name)}
-        logits: torch.Tensor = output.logits[0, -1]
-        return logits.float()
-
-
-class _Turns:
-    """One forward at a time; those in the background wait until nobody else wants the model."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._quiet = threading.Condition()
-        self._waiting = 0
-
-    @contextmanager
-    def foreground(self) -> Iterator[None]:
-        with self._quiet:
-            self._waiting += 1
-        try:
-            with self._lock:
-                yield
-        finally:
-            with self._quiet:
-                self._waiting -= 1
-                self._quiet.notify_all()
-
-    @contextmanager
-    def background(self) -> Iterator[None]:
-        with self._quiet:
-            self._quiet.wait_for(lambda: self._waiting == 0)
-        with self._lock:
-            yield
-
-
 def _approximate(lease: Lease[Piece]) -> int:
     """Tokens of a lease that are rounded, or were computed behind rounded ones."""
     return sum(len(node.tokens) for node in lease.nodes if node.payload.approximate)
-
-
-def _with_head(model: Any) -> Callable[[dict[str, Any]], torch.Tensor]:
-    """The forward that gives logits, of the last position alone where the model can do that."""
-    import inspect
-
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        return lambda given: model(**given, logits_to_keep=1).logits
-    return lambda given: model(**given).logits

@@ -59,11 +59,18 @@ class PieceOnDisk(Piece):
                 at = self._entry.layers.index(i)
                 if self._mapped is None:
                     self._mapped = self._map()
-                stored = self._mapped[at]
-                if sum_of(stored) != self._entry.sums[at] or stored[0].shape[-2] != self.tokens:
-                    raise DamagedPieceError(self._digest, f"layer {i} is not what was written")
-                self._read[i] = _pair(stored, self._entry.dtype)
+                self._read[i] = _pair(self._check(i, at, self._mapped[at]), self._entry.dtype)
             return self._read[i]
+
+    def check(self) -> None:
+        """Check all layers now; raises :class:`DamagedPieceError`."""
+        for at, stored in enumerate(self._map()):
+            self._check(self._entry.layers[at], at, stored)
+
+    def _check(self, i: int, at: int, stored: Stored) -> Stored:
+        if sum_of(stored) != self._entry.sums[at] or stored[0].shape[-2] != self.tokens:
+            raise DamagedPieceError(self._digest, f"layer {i} is not what was written")
+        return stored
 
     def _map(self) -> list[Stored]:
         try:

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -63,6 +63,8 @@ class FolderTier:
         """Pieces that were not what had been written."""
         self.unwritten = 0
         """Pieces that were not written: a full disk, or a writer far behind."""
+        self.written: Callable[[str], None] = lambda digest: None
+        """Called with the digest of each piece that has been written."""
         self._jobs: queue.Queue[tuple[Node[Piece], Mapping[str, str]] | None] = queue.Queue(pending)
         self._writer = threading.Thread(target=self._write_all, name="memos-kv", daemon=True)
         self._writer.start()
@@ -100,6 +102,17 @@ class FolderTier:
         log.warning("%s: removed, and computed again", error)
         self.damaged += 1
         self.catalogue.remove([error.digest])
+
+    def aside(self, digest: str) -> Path:
+        """A name for a file that will become a piece; leftovers go at the next start."""
+        path = self.catalogue.path(digest).with_name(f"{uuid.uuid4().hex}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def adopt(self, digest: str, aside: Path) -> bool:
+        """Take in a file that was written elsewhere, unless the piece was removed meanwhile."""
+        self.catalogue.make_room(aside.stat().st_size, self.budget)
+        return self.catalogue.place(digest, aside)
 
     def flush(self) -> None:
         """Return when everything that waits is written."""
@@ -139,11 +152,11 @@ class FolderTier:
             "kept_as": self.dtype or "",
             "model": json.dumps(dict(model)),
         }
-        aside = self.catalogue.path(node.digest).with_name(f"{uuid.uuid4().hex}.part")
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.aside(node.digest)
         try:
             save_file(tensors, aside, signed(metadata))
-            if not node.gone:
-                self.catalogue.place(node.digest, aside)
+            placed = not node.gone and self.catalogue.place(node.digest, aside)
         finally:
             aside.unlink(missing_ok=True)
+        if placed:
+            self.written(node.digest)

@@ -43,8 +43,7 @@ class _Described(_OfOne):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_vector(self.vector)
-        if self.expires_at is not None and not math.isfinite(self.expires_at):
-            raise InvalidInputError("expires_at is a finite time, or None")
+        _check_end(self.expires_at)
 
     def forms(self) -> dict[Tier, Form]:
         """The tiers that this memory can be in."""
@@ -70,6 +69,19 @@ class Added(_Described):
 
 class Updated(_Described):
     """It has other words: what was made of the old ones is stale."""
+
+
+@dataclass(frozen=True)
+class Ruled(_OfOne):
+    """Its words stand; its labels or the end of its lifespan are others."""
+
+    _: KW_ONLY
+    labels: tuple[str, ...] = ()
+    expires_at: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_end(self.expires_at)
 
 
 class Recalled(_OfSome):
@@ -114,7 +126,12 @@ class Tick(_Happened):
     """Time passed; a new allowance of milliseconds begins."""
 
 
-Event = Added | Updated | Recalled | Shown | Expired | Deleted | Lost | Pressure | Tick
+Event = Added | Updated | Ruled | Recalled | Shown | Expired | Deleted | Lost | Pressure | Tick
+
+
+def _check_end(expires_at: float | None) -> None:
+    if expires_at is not None and not math.isfinite(expires_at):
+        raise InvalidInputError("expires_at is a finite time, or None")
 
 
 def _check_vector(vector: Vector | None) -> None:

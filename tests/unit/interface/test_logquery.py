@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memos_integrations import MemOS
-from memos_integrations.errors import InvalidInputError
+from memos_integrations.errors import AccessDeniedError, InvalidInputError
 from memos_integrations.testing import FakeClock, WordEmbedder
 
 
@@ -80,6 +80,79 @@ def test_no_other_namespace(memos: MemOS) -> None:
     assert len(jonas.log()) == 1 and jonas.log(memory_id=boat.id) == []
 
 
+def test_by_type_and_in_namespaces_below(memos: MemOS) -> None:
+    team = memos.session("maya", namespace=("team",))
+    likes = team.add("Maya likes walnuts", semantic_type="preference")[0]
+    boat = team.add("The boat is red", semantic_type="fact")[0]
+    both = team.add("The lamp is old", semantic_type="fact")[0]
+    team.archive(likes.id)
+    team.delete(boat.id)
+    team.update(both.id, semantic_type="preference")
+    assert [one.verb for one in team.log(semantic_type="preference")] == [
+        "update",
+        "archive",
+        "add",
+    ]
+    assert [one.verb for one in team.log(semantic_type="fact")] == ["delete", "add", "add"]
+    assert len(team.log(semantic_type=["fact", "preference"])) == 6
+    assert team.log(semantic_type="event") == []
+    inner = team.below("boats")
+    inner.add("The sail is white")
+    memos.session("jonas", namespace=("teams",)).add("Elsewhere")
+    assert [one.namespace for one in team.log(below=True, limit=2)] == [
+        ("team", "boats"),
+        ("team",),
+    ]
+    assert len(team.log(below=True)) == 7 and len(team.log()) == 6 and len(inner.log()) == 1
+    assert [
+        one.verb for one in memos.session("x", namespace=("team", "none")).log(below=True)
+    ] == []
+
+
+def test_below_shows_only_what_may_be_read(memos: MemOS) -> None:
+    memos.govern("root", homes=[("homes", "{principal}")])
+    root = memos.session("root", namespace=("team",))
+    root.add("The boat is red")
+    root.below("boats").add("The sail is white")
+    root.below("boats").grant("jonas", "read")
+    jonas = memos.session("jonas", namespace=("team",))
+    with pytest.raises(AccessDeniedError):
+        jonas.log(below=True)
+    seen = {one.namespace for one in jonas.below("boats").log(below=True)}
+    assert seen == {("team", "boats")}
+    assert {one.namespace for one in root.log(below=True)} == {("team",), ("team", "boats")}
+
+
+def test_the_log_of_a_moment_ends_there(memos: MemOS) -> None:
+    maya = memos.session("maya")
+    boat = maya.add("The boat is red")[0]
+    maya.archive(boat.id)
+    maya.snapshot("then")
+    maya.restore(boat.id)
+    then = maya.as_of("then")
+    assert [one.verb for one in then.log()] == ["snapshot", "archive", "add"]
+    assert [one.verb for one in then.life(boat.id)] == ["archive"]
+    assert [one.verb for one in maya.life(boat.id)] == ["archive", "restore"]
+
+
+def test_growth_and_hit_rates(memos: MemOS, clock: FakeClock) -> None:
+    maya = memos.session("maya")
+    boat, lamp, piano, note = maya.add(["A red boat", "An old lamp", "A piano", "A note"])
+    first = clock.now().date().isoformat()
+    clock.advance(days=2)
+    maya.delete(note.id)
+    maya.delete(piano.id)
+    maya.add("A walnut")
+    maya.update(lamp.id, "A very old lamp")
+    second = clock.now().date().isoformat()
+    maya.search("a red boat", limit=1)
+    maya.record_uses([boat, lamp], prompt="p")
+    found = maya.summary()
+    assert found["growth"] == {first: 4, second: 3}
+    assert found["hit_rates"] == {"recalled": 0.3333, "shown": 0.6667}
+    assert memos.session("jonas").summary()["growth"] == {}
+
+
 def test_a_summary(memos: MemOS, clock: FakeClock) -> None:
     maya = memos.session("maya")
     assert maya.summary()["hottest"] == []
@@ -107,5 +180,8 @@ def test_a_summary(memos: MemOS, clock: FakeClock) -> None:
 def test_what_cannot_be_asked(memos: MemOS) -> None:
     maya = memos.session("maya")
     for wrong in ({"limit": 0}, {"memory_id": "x"}, {"since": 7}, {"verb": [1]}, {"after": 3}):
+        with pytest.raises(InvalidInputError):
+            maya.log(**wrong)  # type: ignore[arg-type]
+    for wrong in ({"principal": 7}, {"semantic_type": 7}, {"below": "yes"}):
         with pytest.raises(InvalidInputError):
             maya.log(**wrong)  # type: ignore[arg-type]

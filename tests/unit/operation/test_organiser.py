@@ -208,6 +208,11 @@ def test_the_past_knows_no_links_of_today(alice: MemorySession) -> None:
     assert (hit.cube.id, hit.superseded_by) == (old.id, None)
     with pytest.raises(ReadOnlyMomentError):
         alice.as_of("then").organise()
+    assert alice.links() and alice.as_of("then").links() == []
+    facts = [
+        name for name, kind in alice.as_of("then").topics().nodes(data="kind") if kind == "fact"
+    ]
+    assert facts == [old.id]
 
 
 def test_a_rest_of_a_crash_is_organised_later(open_store: Opener) -> None:

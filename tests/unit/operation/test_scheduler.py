@@ -97,6 +97,98 @@ def test_important_and_frozen_memories_are_never_archived(
     assert alice.get(important.id).state is not State.ARCHIVED
 
 
+def test_frozen_later_it_is_left_alone_too(
+    scheduler: MemScheduler, alice: MemorySession, clock: FakeClock
+) -> None:
+    [treaty], [note] = alice.add("a treaty"), alice.add("a note")
+    scheduler.tick()
+    alice.freeze(treaty.id)
+    clock.advance(days=100)
+    assert [job.cube_id for job in scheduler.tick().jobs] == [note.id]
+    alice.unfreeze(treaty.id)
+    clock.advance(days=100)
+    scheduler.tick()
+    assert alice.get(treaty.id).state is State.ARCHIVED
+
+
+def test_a_frozen_memory_does_not_expire(
+    scheduler: MemScheduler, alice: MemorySession, clock: FakeClock
+) -> None:
+    [cube] = alice.add("a parking ticket", expires_at=clock.now() + timedelta(hours=1))
+    scheduler.tick()
+    alice.freeze(cube.id)
+    clock.advance(hours=2)
+    assert scheduler.tick().jobs == () and alice.tidy()["expire"] == []
+    assert alice.get(cube.id).state is State.FROZEN
+    alice.unfreeze(cube.id)
+    assert [job.status for job in scheduler.tick().jobs] == ["done"]
+    assert alice.get(cube.id).state is State.EXPIRED
+
+
+def test_a_life_that_a_use_prolonged_does_not_end(
+    memory: MemOS, scheduler: MemScheduler, clock: FakeClock
+) -> None:
+    """A use that prolongs a life is no activity: the scheduler looks before it ends one."""
+    alice = memory.session("alice")
+    shelf = alice.shelf("drafts")
+    shelf.write([shelf.draft((), "k", ["a parking ticket"], ttl=timedelta(hours=1))])
+    scheduler.tick()
+    clock.advance(minutes=50)
+    ticket = shelf.get((), "k")
+    assert ticket is not None
+    shelf.prolong([ticket])
+    clock.advance(minutes=50)
+    assert scheduler.tick().jobs == ()
+    clock.advance(minutes=50)
+    [job] = scheduler.tick().jobs
+    assert (job.kind, job.status) == ("Expire", "done")
+
+
+def test_an_expiry_that_was_decided_too_soon_is_skipped(
+    scheduler: MemScheduler, alice: MemorySession, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [cube] = alice.add("a parking ticket", expires_at=clock.now() + timedelta(hours=1))
+    scheduler.tick()
+    clock.advance(hours=2)
+
+    def prolong(name: str) -> None:
+        if name == "jobs-written":
+            monkeypatch.undo()
+            alice.update(cube.id, expires_at=clock.now() + timedelta(hours=1))
+
+    monkeypatch.setattr(crashpoints, "hook", prolong)
+    [job] = scheduler.tick().jobs
+    assert (job.status, job.outcome) == ("skipped", "its lifespan was prolonged meanwhile")
+    assert alice.get(cube.id).state is State.GENERATED
+    clock.advance(hours=2)
+    assert [job.status for job in scheduler.tick().jobs] == ["done"]
+    assert alice.get(cube.id).state is State.EXPIRED
+
+
+def test_memory_is_short(memory: MemOS, alice: MemorySession, clock: FakeClock) -> None:
+    shelf = Shelf()
+    scheduler = memory.scheduler(caches=shelf, rules=RULES)
+    cubes = [alice.add(f"fact number {n}")[0] for n in range(3)]
+    for n, cube in enumerate(cubes):
+        for use in range(n + 1):
+            clock.advance(minutes=1)
+            show(alice, cube, prompt=f"{n}-{use}")
+    scheduler.tick()
+    assert len(shelf.held) == 3
+    [job] = scheduler.press(Tier.ACTIVATION, 1).jobs
+    assert (job.cube_id, job.kind, job.status) == (cubes[0].id, "Demote", "done")
+    assert set(shelf.held) == {cubes[1].id, cubes[2].id}
+    assert "memory is short" in job.reason
+    show(alice, cubes[0], prompt="again")
+    scheduler.tick()
+    assert cubes[0].id not in shelf.held, "the tier is not filled again at once"
+    scheduler.press("plaintext", 1)
+    assert [alice.get(cube.id).state for cube in cubes].count(State.ARCHIVED) == 1
+    for wrong in (("archive", 1), ("activation", -1), ("activation", True), ("ram", 1)):
+        with pytest.raises(InvalidInputError, match="give plaintext"):
+            scheduler.press(*wrong)  # type: ignore[arg-type]
+
+
 def test_used_memories_get_caches_within_the_budget(
     memory: MemOS, alice: MemorySession, clock: FakeClock
 ) -> None:

@@ -96,6 +96,40 @@ def test_the_past_through_an_index(tmp_path: Path, clock: FakeClock) -> None:
             assert maya.as_of(moment).count() == 60
 
 
+@pytest.mark.parametrize("changed", [0, 30, 59, 60])
+def test_a_moment_reads_the_same_whatever_is_written_later(
+    tmp_path: Path, clock: FakeClock, changed: int
+) -> None:
+    """What is remembered of a moment between two searches is right for the second, too."""
+    policy = IndexPolicy(exact_below=20)
+    with MemOS.open(tmp_path, embedder=WordEmbedder(), clock=clock, index_policy=policy) as memos:
+        maya = memos.session("maya")
+        cubes = maya.add([f"The boat of number {i} is red" for i in range(60)])
+        maya.snapshot("red")
+        for cube in cubes[:changed]:
+            maya.update(cube.id, f"{cube.text} no more")
+        maya.snapshot("later")
+        assert memos.vault.wait_for_index()
+
+        def found(name: str) -> dict[str, str]:
+            hits = maya.as_of(name).search("boat of number 59", limit=60)
+            assert hits[0].cube.id == cubes[59].id
+            return {hit.cube.id: hit.cube.text for hit in hits}
+
+        red, later = found("red"), found("later")
+        assert red == {cube.id: cube.text for cube in cubes}
+        maya.update(cubes[59].id, "The boat of number 59 is blue")
+        maya.delete(cubes[58].id)
+        maya.archive(cubes[57].id)
+        maya.add([f"The boat of number {i} is green" for i in range(60, 160)])
+        assert found("red") == red and found("later") == later
+        maya.forget(cubes[56].id)
+        del red[cubes[56].id], later[cubes[56].id]
+        assert found("red") == red and found("later") == later
+        maya.rollback("red", ids=[cubes[59].id, cubes[58].id])
+        assert found("red") == red and found("later") == later
+
+
 def test_names(maya: MemorySession, memos: MemOS) -> None:
     maya.add("Maya lives in Oslo")
     first, second = maya.snapshot("first"), maya.snapshot("second")

@@ -1,0 +1,1 @@
+"""What pipelines are made of; :mod:`memos_integrations.interface.pipeline` is their front."""

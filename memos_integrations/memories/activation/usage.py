@@ -1,0 +1,55 @@
+"""What requests to the engine took, one by one and together. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Usage:
+    """What one request took."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt, read from the cache."""
+    kept_tokens: int = 0
+    """Of the prompt, computed now and kept."""
+    approximate_tokens: int = 0
+    """Of those read from the cache, the rounded ones, and those computed behind such: then the
+    answer is near-exact. Always 0 where the tier keeps pieces as computed."""
+    output_tokens: int = 0
+    first_token_seconds: float = 0.0
+    finish_reason: str = ""
+    """``stop`` (the model's end, or a stop string), ``length`` or ``cancelled``."""
+
+
+@dataclass
+class EngineStats:
+    """What happened since the engine was made."""
+
+    requests: int = 0
+    hits: int = 0
+    """Requests that read anything from the cache."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    kept_tokens: int = 0
+    approximate_tokens: int = 0
+    """Of the cached ones, those that were rounded, or computed behind rounded ones."""
+    approximate_requests: int = 0
+    """Answered near-exactly, for they read such tokens."""
+    uncached_requests: int = 0
+    """Run without a cache, for :attr:`ActivationEngine.refused`."""
+    invalidated: int = 0
+    """Pieces dropped because a memory in them changed or may no longer be read."""
+    first_token_seconds: list[float] = field(default_factory=list)
+    """Of the latest thousand requests."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-plain, with rates."""
+        plain = asdict(self)
+        times = sorted(plain.pop("first_token_seconds"))
+        plain["hit_rate"] = self.hits / self.requests if self.requests else 0.0
+        plain["saved_share"] = self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0
+        plain["median_first_token_seconds"] = times[len(times) // 2] if times else None
+        return plain
