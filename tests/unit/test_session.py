@@ -495,7 +495,7 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"as_of", "snapshot", "snapshots", "forget_snapshot", "diff", "rollback"}
     verbs |= {"log", "summary", "grant", "revoke", "grants", "may"}
     verbs |= {"forget", "receipts"}
-    verbs |= {"why", "blame", "impact", "compare", "save_lineage"}
+    verbs |= {"why", "blame", "impact", "compare", "save_lineage", "run"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
         "below",
