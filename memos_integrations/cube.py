@@ -416,5 +416,5 @@ class Draft(_Value):
     metadata: Metadata = Field(default_factory=dict)
     expires_at: UtcTime | None = None
     priority: int = Field(5, ge=0, le=9)
-    access: Access = "private"
+    access: Access | None = Field(None, description="None: as the space that it is added to says")
     sensitivity: Labels = ()

@@ -9,6 +9,7 @@
     ├── CubeNotFoundError (KeyError)          no such memory in this namespace
     ├── AccessDeniedError (PermissionError)   the principal may not do this here
     ├── FrozenCubeError                       a frozen memory takes no updates
+    ├── LegalHoldError                        a legal hold keeps the memory from going
     ├── IllegalTransitionError (ValueError)   its state does not allow that
     ├── ReadOnlyMomentError (TypeError)       a session of the past cannot be written to
     ├── MomentNotFoundError (KeyError)        no snapshot of this name
@@ -78,6 +79,20 @@ class AccessDeniedError(MemOSError, PermissionError):
 
 class FrozenCubeError(MemOSError):
     """The memory is frozen: it can be read, not changed."""
+
+
+class LegalHoldError(MemOSError):
+    """A legal hold keeps the memory: it cannot be deleted, erased, or taken out of the hold.
+
+    ``hold``: its id, for who may lift it.
+    """
+
+    def __init__(self, message: str, hold: str | None = None) -> None:
+        super().__init__(message)
+        self.hold = hold
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.hold)
 
 
 class IllegalTransitionError(MemOSError, ValueError):

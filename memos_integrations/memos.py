@@ -87,13 +87,15 @@ class MemOS:
         search_policy: SearchPolicy | None = None,
         index_policy: IndexPolicy | None = None,
         organise: bool | Judge = False,
+        audit_reads: bool | None = None,
     ) -> Self:
         """Open the store in the folder ``path``, made if it is missing.
 
         ``embedder``: an :class:`~memos_integrations.protocols.Embedder`, or any LangChain
         ``Embeddings`` or LlamaIndex ``BaseEmbedding``; by default the bundled all-MiniLM-L6-v2.
         ``organise``: compare each memory that is added with the others, by rules or by a judge
-        that is given; see :meth:`MemorySession.organise`.
+        that is given; see :meth:`MemorySession.organise`. ``audit_reads``: whether readings stand
+        in the audit log, as changes and refusals always do; by default where access is governed.
 
         Raises :class:`StoreLockedError` if another process owns the folder,
         :class:`NotAStoreError`, :class:`StoreNotWritableError`, :class:`StoreSchemaError`,
@@ -102,7 +104,8 @@ class MemOS:
         """
         chosen = default_embedder() if embedder is None else as_embedder(embedder)
         clock = clock or SystemClock()
-        vault = MemVault(Path(path), clock=clock, policy=index_policy or IndexPolicy())
+        index = index_policy or IndexPolicy()
+        vault = MemVault(Path(path), clock=clock, policy=index, audit_reads=audit_reads)
         try:
             if vault.embedder is not None:
                 vault.bind_embedder(chosen.fingerprint)

@@ -27,13 +27,17 @@ from memos_integrations.cube import (
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.access import Grant, Right
 from memos_integrations.infrastructure.activity_log import LogEntry
+from memos_integrations.infrastructure.audit import Entry
+from memos_integrations.infrastructure.audit_check import Head, Verdict
 from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
 from memos_integrations.infrastructure.prov_export.questions import Step
 from memos_integrations.infrastructure.receipts import Receipt
+from memos_integrations.infrastructure.retention import Rule
 from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.spaces import Space, SpaceKind
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
@@ -49,6 +53,8 @@ from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.timemachine import Change, TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
 from memos_integrations.query import Hit, TimeWindow, Use
+from memos_integrations.recorded import recorded
+from memos_integrations.session_audit import AuditVerbs
 from memos_integrations.session_branch import BranchVerbs
 from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
@@ -56,6 +62,8 @@ from memos_integrations.session_lineage import Impact, LineageVerbs
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
 from memos_integrations.session_pipeline import PipelineRun, PipelineVerbs
+from memos_integrations.session_retain import Swept
+from memos_integrations.session_space import SpaceVerbs
 from memos_integrations.shelf import Shelf
 
 P = ParamSpec("P")
@@ -75,6 +83,7 @@ class _Unchanged:
 UNCHANGED: Final = _Unchanged()
 
 
+@recorded(leave=("below", "embed", "shelf"))
 class MemorySession(
     OrganiseVerbs,
     LineageVerbs,
@@ -83,6 +92,8 @@ class MemorySession(
     GovernVerbs,
     ForgetVerbs,
     PipelineVerbs,
+    SpaceVerbs,
+    AuditVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -138,7 +149,7 @@ class MemorySession(
         metadata: Mapping[str, Any] | None = None,
         priority: int = 5,
         expires_at: datetime | None = None,
-        access: Access = "private",
+        access: Access | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> builtins.list[MemCube]:
@@ -151,7 +162,8 @@ class MemorySession(
 
         ``event_time`` is when it was so; left out, it is read from the message's own time and
         from phrases such as "last Friday". With an ``idempotency_key`` a repeated call writes
-        nothing and returns what the first one wrote. ``progress(done, total)`` is called
+        nothing and returns what the first one wrote. ``access`` is private, unless the
+        :meth:`space` says something else. ``progress(done, total)`` is called
         while texts are embedded. When this returns, the memories survive a crash.
 
         Raises :class:`InvalidInputError` for content that cannot be stored,
@@ -229,7 +241,7 @@ class MemorySession(
         """Take a memory out of ``get``, ``search``, ``list`` and ``count``, at once and for good.
 
         Its :meth:`history` and :meth:`lineage` remain and say who deleted it. Raises
-        :class:`CubeNotFoundError`.
+        :class:`CubeNotFoundError`, :class:`FrozenCubeError`, :class:`LegalHoldError`.
         """
         self._operator.delete(self.namespace, self.principal, check_id(id))
 
@@ -428,6 +440,11 @@ class MemorySession(
     def _after_run(self) -> None:
         if self._organise:
             self._organiser.organise(self.namespace, self.principal)
+
+    @property
+    def audited(self) -> tuple[MemVault, Namespace]:
+        """Where the audit log is, and what stands in it as the namespace."""
+        return self._vault, self.namespace
 
     @property
     def store(self) -> Path:
@@ -656,6 +673,50 @@ class MemorySession(
         """:meth:`run`, without blocking the event loop; its functions run in that thread, too."""
         return await offload(self.run, pipeline, inputs, **options)
 
+    async def aspace(self, kind: SpaceKind, **options: Any) -> Space:
+        """:meth:`space`, without blocking the event loop."""
+        return await offload(self.space, kind, **options)
+
+    async def aspaces(self) -> builtins.list[Space]:
+        """:meth:`spaces`, without blocking the event loop."""
+        return await offload(self.spaces)
+
+    async def aaudit(self, **options: Any) -> builtins.list[Entry]:
+        """:meth:`audit`, without blocking the event loop."""
+        return await offload(self.audit, **options)
+
+    async def aaudit_head(self, **options: Any) -> Head:
+        """:meth:`audit_head`, without blocking the event loop."""
+        return await offload(self.audit_head, **options)
+
+    async def averify_audit(self, **options: Any) -> Verdict:
+        """:meth:`verify_audit`, without blocking the event loop."""
+        return await offload(self.verify_audit, **options)
+
+    async def aexport_audit(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """:meth:`export_audit`, without blocking the event loop."""
+        return await offload(self.export_audit, path, **options)
+
+    async def aretain(self, **options: Any) -> Rule:
+        """:meth:`retain`, without blocking the event loop."""
+        return await offload(self.retain, **options)
+
+    async def ahold(self, **options: Any) -> Rule:
+        """:meth:`hold`, without blocking the event loop."""
+        return await offload(self.hold, **options)
+
+    async def alift(self, rule: Rule | str) -> None:
+        """:meth:`lift`, without blocking the event loop."""
+        await offload(self.lift, rule)
+
+    async def aretention(self, **options: Any) -> builtins.list[Rule]:
+        """:meth:`retention`, without blocking the event loop."""
+        return await offload(self.retention, **options)
+
+    async def asweep(self, **options: Any) -> Swept:
+        """:meth:`sweep`, without blocking the event loop."""
+        return await offload(self.sweep, **options)
+
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
@@ -751,6 +812,7 @@ class PastSession(MemorySession):
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
     grant = revoke = forget = _refuse
+    retain = hold = lift = sweep = space = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

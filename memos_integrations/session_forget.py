@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,17 +11,16 @@ import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace, Principal, check_id, check_text
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
-from memos_integrations.infrastructure import erasing, erasure, lookups, receipts
+from memos_integrations.infrastructure import erasing, lookups, receipts
 from memos_integrations.infrastructure.access import at_or_below
 from memos_integrations.infrastructure.erasure import Wish
 from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.schema import cubes, namespaces, versions
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
-from memos_integrations.memories.activation.catalogue import pieces_with
 from memos_integrations.operation.operator import MemOperator
-from memos_integrations.operation.organising.words import stem
 from memos_integrations.query import Hit
+from memos_integrations.session_erasing import Erasing
 
 Asked = str | MemCube | Hit
 """A memory, by its id or as it was read."""
@@ -32,7 +29,7 @@ MOST = 10_000
 """The most hits of a search that go at once."""
 
 
-class ForgetVerbs:
+class ForgetVerbs(Erasing):
     """Verbs of erasure; see :mod:`memos_integrations.infrastructure.erasure`."""
 
     principal: Principal
@@ -65,9 +62,8 @@ class ForgetVerbs:
         ``dry_run`` nothing is changed, and the receipt says what would be. ``reason`` is kept.
 
         A tombstone stays: :meth:`history` shows as many versions, without content. Raises
-        :class:`CubeNotFoundError`, :class:`FrozenCubeError`; all or nothing.
+        :class:`CubeNotFoundError`, :class:`FrozenCubeError`, :class:`LegalHoldError`; all or none.
         """
-        started = time.monotonic()
         why = check_text(reason, what="reason", max_bytes=1024)
         given = [name for name, value in _given(what, query, principal).items() if value]
         if len(given) > 1 or not (given or filters is not None):
@@ -90,14 +86,8 @@ class ForgetVerbs:
             reason=why,
             memories=(),
         )
-        wish = Wish(partial(_keys, ids), receipt, cascade=cascade)
-        if dry_run:
-            return self._with_pieces(erasure.preview(self._vault, wish))
-        activity = partial(self._operator.activity, "forget", self.principal)
-        done = erasure.commit(self._vault, wish, activity, self._with_pieces)
-        stem.cache_clear()
-        done = replace(done, seconds=time.monotonic() - started)
-        return erasure.finish(self._vault, done, self._operator.now)
+        wish = Wish(partial(_keys, ids), receipt, cascade=cascade, guard=self._guard())
+        return self._erase(wish, dry_run=dry_run)
 
     def receipts(self) -> list[Receipt]:
         """The erasures that were asked for in this namespace, oldest first."""
@@ -152,13 +142,6 @@ class ForgetVerbs:
         wanted = sa.select(cubes.c.id).select_from(heads).where(*where).order_by(cubes.c.pk)
         with self._vault.snapshot(self.namespace) as view:
             return list(view.tx.execute(wanted).scalars())
-
-    def _with_pieces(self, receipt: Receipt) -> Receipt:
-        """The receipt, with the cached pieces that know one of these memories."""
-        files = pieces_with(self._vault.folder / "kv", receipt.ids)
-        return replace(
-            receipt, pieces=len(files), piece_bytes=sum(one.stat().st_size for one in files)
-        )
 
 
 def _given(what: object, query: object, principal: object) -> dict[str, bool]:

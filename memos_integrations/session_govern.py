@@ -72,9 +72,10 @@ class GovernVerbs:
         """
         if (principal is None) == (role is None):
             raise InvalidInputError("grant() takes a principal or a role: give one of them")
-        activity = self._operator.activity("grant", self.principal)
+        grant_id = self._operator.new_id()
+        activity = replace(self._operator.activity("grant", self.principal), about=grant_id)
         wanted = Grant(
-            id=self._operator.new_id(),
+            id=grant_id,
             rights=_rights(rights),
             namespace=self.namespace,
             granted_by=self.principal.id,
@@ -107,7 +108,7 @@ class GovernVerbs:
         does nothing. Raises :class:`AccessDeniedError`, also for a grant that does not exist.
         """
         grant_id = grant.id if isinstance(grant, Grant) else check_id(grant)
-        activity = self._operator.activity("revoke", self.principal)
+        activity = replace(self._operator.activity("revoke", self.principal), about=grant_id)
 
         def change(tx: sa.Connection) -> None:
             known = {one.id: one for one in governance.read_grants(tx)}.get(grant_id)
@@ -141,6 +142,8 @@ class GovernVerbs:
         if right not in RIGHTS:
             raise InvalidInputError(f"right {right!r}: use one of {', '.join(RIGHTS)}")
         scope = self._vault.sight().of(self.namespace, right)
+        if right == "write" and self._vault.spaces.curated(self.namespace):
+            scope = self._vault.sight().of(self.namespace, "administer")
         if id is None:
             rules = (one.because for one in scope.reasons if one.whole)
             because = scope.because or next(rules, "")

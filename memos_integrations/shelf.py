@@ -12,15 +12,18 @@ from pydantic import ValidationError
 from memos_integrations.cube import Draft, Namespace, Plaintext, Principal, check_text
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.keyed import KeyedView
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.operation.operator import MemOperator, readable_error
 from memos_integrations.protocols import Embedder, Vectors
+from memos_integrations.recorded import recorded
 
 MAX_KEY_BYTES = 4096
 """The longest key, in UTF-8 bytes."""
 
 
+@recorded(leave=("draft", "read", "new_key", "removal", "question"), prefix="shelf.")
 class Shelf:
     """What an adapter builds a store on: it takes namespaces relative to its own. Thread-safe.
 
@@ -128,6 +131,11 @@ class Shelf:
     def question(self, text: str) -> Vectors:
         """A question as a unit vector, float32 ``(dimension,)``."""
         return self._operator.question(text)
+
+    @property
+    def audited(self) -> tuple[MemVault, Namespace]:
+        """Where the audit log is, and what stands in it as the namespace."""
+        return self._operator.vault, self.root
 
     @property
     def embedder(self) -> Embedder:

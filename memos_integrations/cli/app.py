@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from memos_integrations import __version__
+from memos_integrations.cli.audit_command import audit
 from memos_integrations.cli.commands import add, history, search, show
 from memos_integrations.cli.demo_command import demo
 from memos_integrations.cli.desk import EXIT_CODES, error_document, print_json
@@ -19,6 +20,7 @@ from memos_integrations.cli.lifecycle_command import lifecycle
 from memos_integrations.cli.lineage_command import lineage
 from memos_integrations.cli.log_command import log
 from memos_integrations.cli.pipeline_command import pipeline
+from memos_integrations.cli.retention_command import retention
 from memos_integrations.cli.upkeep import doctor, reindex, stats
 
 
@@ -68,8 +70,8 @@ app = typer.Typer(
 reading = (search, show, history, lineage, lifecycle, log, stats)
 for command in (add, *reading, forget, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
-app.add_typer(kv)
-app.add_typer(pipeline)
+for group in (kv, pipeline, audit, retention):
+    app.add_typer(group)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from memos_integrations.cube import Behaviour, MemCube, Namespace, State
 from memos_integrations.infrastructure import lexical, lookups, records
+from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.schema import (
     cubes,
@@ -60,12 +61,15 @@ def copy_all(
     target: NamespaceRow,
     activity_pk: int,
     new_id: IdSource,
+    kept: Sequence[Clause] = (),
 ) -> int:
     """Copy the memories of a namespace, with what they are found by; return how many.
 
-    Left out: what is merged or expired, and what stands under keys (conversations, stores).
+    Left out: what is merged or expired, what retention has ended (``kept``: what it has not), and
+    what stands under keys (conversations, stores).
     """
     wanted = [
+        *kept,
         *lookups.readable(source.pk),
         cubes.c.state.not_in(_GONE),
         cubes.c.pk.not_in(sa.select(keys.c.cube_pk)),

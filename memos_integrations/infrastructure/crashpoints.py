@@ -14,6 +14,7 @@ NAMES = (
     "cubes-written",
     "versions-written",
     "embeddings-written",
+    "audit-written",
     "before-commit",
     "after-commit",
     "index-batch-read",

@@ -26,7 +26,9 @@ from memos_integrations.infrastructure.schema import (
     transitions,
     versions,
 )
+from memos_integrations.infrastructure.spaces import Spaces
 
+NO_SPACES = Spaces()
 _KEY = "governance"
 _NOTED = "asked"
 _before = versions.alias("before")
@@ -123,11 +125,12 @@ def note(tx: sa.Connection, activity_pk: int, namespace_pk: int, verb: str, aske
     tx.info.setdefault(_NOTED, []).append((activity_pk, namespace_pk, verb, asker))
 
 
-def check(tx: sa.Connection, rules: AccessRules, now: datetime) -> None:
+def check(tx: sa.Connection, rules: AccessRules, now: datetime, spaces: Spaces = NO_SPACES) -> None:
     """Refuse a unit of work that changed what its principals may not change.
 
     A changed memory must be theirs to write as it was and as it is now. What is about a namespace
-    and no single memory, such as naming a snapshot, takes the right to write all of it.
+    and no single memory, such as naming a snapshot, takes the right to write all of it. What is
+    in a curated space takes the right to administer it.
     """
     for activity_pk, namespace_pk, verb, asker in tx.info.pop(_NOTED, ()):
         scope = Sight(rules, asker, now).everywhere("write")
@@ -138,8 +141,10 @@ def check(tx: sa.Connection, rules: AccessRules, now: datetime) -> None:
             path = _path(tx, namespace_pk)
             if not rules.scope(asker, "write", path, now).whole:
                 raise denied(asker, f"{verb} in", path)
+        full = Sight(rules, asker, now).everywhere("administer")
         for cube in touched:
-            if scope.why(cube) is None:
+            right = full if spaces.curated(cube.namespace) else scope
+            if right.why(cube) is None:
                 raise denied(asker, f"{verb} this in", cube.namespace)
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.schema import outbox
-from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.infrastructure.vault import MemVault, Writer
 
 T = TypeVar("T")
 
@@ -37,12 +37,21 @@ class _Inside(Database):
         return work(self._tx)
 
 
+class _WriterInside(Writer):
+    """Units of work inside of one, which is the one that writes the audit log."""
+
+    def write(self, database: Database, work: Callable[[sa.Connection], T]) -> T:
+        """Do it now."""
+        return database.write(work)
+
+
 class JoinedVault(MemVault):
     """A vault inside of a transaction. Used by one thread, and for as long as that lasts."""
 
     def __init__(self, vault: MemVault, tx: sa.Connection) -> None:
         vars(self).update(vars(vault))  # the same store, not opened again
         self._database, self._tx = _Inside(vault.database, tx), tx
+        self._writer = _WriterInside(**vars(vault._writer))
         # What is learned here counts only once it is committed.
         self._shared = replace(vault._shared, flush_due=math.inf)
         self._changed: set[str] = set()
@@ -54,7 +63,7 @@ class JoinedVault(MemVault):
         self._used += cube_pks
 
     def _flush(self, tx: sa.Connection) -> None:
-        """Counters are not this transaction's: it may be rolled back."""
+        """Counters and readings are not this transaction's: it may be rolled back."""
 
     def index_waits(self) -> bool:
         """Whether the index has something to follow."""

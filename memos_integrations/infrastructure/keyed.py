@@ -58,9 +58,10 @@ class KeyedView:
         now: datetime,
         snapshot: Callable[[NamespaceRow], Snapshot],
         scope: Scope,
+        kept: Sequence[Clause] = (),
     ) -> None:
         self._tx, self._root, self._shelf, self._now = tx, root, shelf, now
-        self._snapshot, self._scope = snapshot, scope
+        self._snapshot, self._scope, self._retained = snapshot, scope, kept
 
     def get(self, path: Namespace, key: str) -> KeyedMemory | None:
         """What stands under a key, if it is alive."""
@@ -148,7 +149,7 @@ class KeyedView:
         )
 
     def _alive(self, where: Sequence[Clause]) -> list[Clause]:
-        here = [*at_or_below(self._root), *self._scope.clauses_below()]
+        here = [*at_or_below(self._root), *self._scope.clauses_below(), *self._retained]
         return [*here, keys.c.shelf == self._shelf, *alive(self._now), *where]
 
     def _pks(self, where: Sequence[Clause], limit: int) -> list[int]:

@@ -17,6 +17,7 @@ from memos_integrations.infrastructure.schema import (
     activities,
     cubes,
     from_micros,
+    namespaces,
     to_micros,
     tombstones,
     versions,
@@ -174,6 +175,17 @@ _SHOWN = (
 def shown(tx: sa.Connection, cube_ids: Iterable[str], now: datetime) -> list[int]:
     """The keys of those of these cubes, of any namespace, that may be shown now."""
     return [pk for (pk,) in hot(tx, _SHOWN, json.dumps(list(cube_ids)), to_micros(now))]
+
+
+def among(tx: sa.Connection, cube_ids: Iterable[str], where: Sequence[Clause]) -> set[str]:
+    """Those of these cubes, of any namespace, that fulfil conditions on both."""
+    each = sa.func.json_each(json.dumps(sorted(cube_ids))).table_valued("value")
+    query = (
+        sa.select(cubes.c.id)
+        .join(namespaces, namespaces.c.pk == cubes.c.namespace_pk)
+        .where(cubes.c.id.in_(sa.select(each.c.value)), *where)
+    )
+    return set(tx.execute(query).scalars())
 
 
 def vectors(tx: sa.Connection, namespace_pk: int, cube_pks: Iterable[int]) -> dict[int, bytes]:

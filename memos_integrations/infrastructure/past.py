@@ -76,6 +76,7 @@ class PastSnapshot(Snapshot):
             today._keeper,
             today._policy,
             today.sight,  # who may read it now: what is allowed is never of the past
+            today.retention,
         )
         self.moment, self._former = moment, former
         self._known: FormsThen | None = None
@@ -138,7 +139,12 @@ class PastSnapshot(Snapshot):
         """Those of these cubes that a search could show then."""
         if self.namespace is None or not cube_ids:
             return []
-        where = [*self._alive(self.namespace), *self._permits, cubes.c.id.in_(list(cube_ids))]
+        where = [
+            *self._alive(self.namespace),
+            *self._permits,
+            *self._kept,
+            cubes.c.id.in_(list(cube_ids)),
+        ]
         return list(self.load(self._pks(where)).values())
 
     def page(self, filters: Sequence[Clause], limit: int, after: str | None) -> list[MemCube]:

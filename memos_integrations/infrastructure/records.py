@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace
-from memos_integrations.infrastructure import crashpoints, governance, lexical, past_forms
+from memos_integrations.infrastructure import audit, crashpoints, governance, lexical, past_forms
 from memos_integrations.infrastructure.access import Asker
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow, find_namespace
@@ -55,6 +55,8 @@ class Activity:
     """Whose rights are looked at before the commit; ``None``: the store's own work."""
     joins: bool = False
     """Of several verbs that are one activity: what was begun under this id goes on."""
+    about: str | None = None
+    """The id of what it is about besides memories, such as a grant."""
 
 
 _LAST_KEYS = (
@@ -102,7 +104,16 @@ def _insert_activity(tx: sa.Connection, namespace_pk: int, activity: Activity) -
             digest=activity.digest,
         )
     )
-    return int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    activity_pk = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    fields = {
+        "activity": activity.id,
+        "verb": activity.verb,
+        "who": activity.principal,
+        "at": to_micros(activity.at),
+        **({"about": activity.about} if activity.about else {}),
+    }
+    audit.note(tx, audit.Deed(activity_pk, namespace_pk, fields, activity.asker))
+    return activity_pk
 
 
 # Writing ---------------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ class Shelves:
             searched = any(len(parts.spans) for _, parts in wanted)
             if searched:
                 self._vault.remember_embedder(tx, fingerprint)
-            writing = Shelving(tx, shelf, self._clock.now(), activity, build)
+            rules = self._vault.retention
+            writing = Shelving(tx, shelf, self._clock.now(), activity, build, rules)
             shelving.write(writing, wanted)
             follows = False
             for path in dict.fromkeys(one.namespace for one, _ in wanted):
@@ -58,7 +59,8 @@ class Shelves:
 
         def work(tx: sa.Connection) -> tuple[list[str], bool]:
             now = self._clock.now()
-            return shelving.sweep(tx, root, shelf, now, activity, SWEEP), True
+            rules = self._vault.retention
+            return shelving.sweep(tx, root, shelf, now, activity, SWEEP, rules), True
 
         swept = 0
         while gone := self._vault.commit(work):
@@ -86,4 +88,5 @@ class Shelves:
         """One moment of what stands under keys at and below ``root``."""
         with self._vault.reading() as (tx, snapshot):
             scope = self._vault.sight().everywhere()
-            yield KeyedView(tx, root, shelf, self._clock.now(), snapshot, scope)
+            kept = self._vault.kept()
+            yield KeyedView(tx, root, shelf, self._clock.now(), snapshot, scope, kept)

@@ -8,9 +8,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube, Namespace
-from memos_integrations.infrastructure import keyed, lookups, records
+from memos_integrations.infrastructure import keyed, lookups, records, retention
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.records import Activity, Parts
+from memos_integrations.infrastructure.retention import RetentionRules
 from memos_integrations.infrastructure.schema import cubes, embeddings
 from memos_integrations.keyed import KeyedDraft
 
@@ -24,8 +25,15 @@ class Shelving:
     """The writes of one call, in one transaction: one activity a verb and namespace."""
 
     def __init__(
-        self, tx: sa.Connection, shelf: str, now: datetime, activity: NewActivity, build: Build
+        self,
+        tx: sa.Connection,
+        shelf: str,
+        now: datetime,
+        activity: NewActivity,
+        build: Build,
+        rules: RetentionRules,
     ) -> None:
+        self._rules = rules
         self._tx, self._shelf, self._now = tx, shelf, now
         self._new_activity, self._build = activity, build
         self._activities: dict[tuple[int, str], tuple[int, Activity]] = {}
@@ -65,7 +73,10 @@ class Shelving:
         return self._tx.execute(query).first() is not None
 
     def expire(self, namespace: NamespaceRow, head: Head) -> None:
-        """Take away what has outlived its time."""
+        """Take away what has outlived its time; what is under a legal hold loses its key alone."""
+        if retention.held_among(self._tx, self._rules, [head.cube_pk]):
+            keyed.unbind(self._tx, head.cube_pk)
+            return
         self._delete(namespace, head, "expire")
 
     def _before(self, wanted: KeyedDraft) -> Head | None:
@@ -99,11 +110,17 @@ class Shelving:
 
 
 def sweep(
-    tx: sa.Connection, root: Namespace, shelf: str, now: datetime, activity: NewActivity, limit: int
+    tx: sa.Connection,
+    root: Namespace,
+    shelf: str,
+    now: datetime,
+    activity: NewActivity,
+    limit: int,
+    rules: RetentionRules,
 ) -> list[str]:
     """Take away up to ``limit`` memories whose time is over; return their ids."""
     over = keyed.expired(tx, root, shelf, now, limit)
-    shelving = Shelving(tx, shelf, now, activity, _no_build)
+    shelving = Shelving(tx, shelf, now, activity, _no_build, rules)
     for namespace, cube_id in over:
         head = lookups.head(tx, namespace.pk, cube_id)
         if head is not None:

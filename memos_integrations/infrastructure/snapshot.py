@@ -25,6 +25,7 @@ from memos_integrations.infrastructure.index_keeper import (
     IndexPolicy,
 )
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow, listed
+from memos_integrations.infrastructure.retention import RetentionRules
 from memos_integrations.infrastructure.schema import cubes
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.usage import UsageCounters
@@ -60,11 +61,17 @@ class Snapshot:
         keeper: IndexKeeper,
         policy: IndexPolicy,
         sight: Sight,
+        retention: RetentionRules,
     ) -> None:
         self.tx, self.namespace, self.now, self.sight = tx, namespace, now, sight
+        self.retention = retention
         self._usage, self._keeper, self._policy = usage, keeper, policy
         self._newest: int | None = None  # no cube with a key above it was there
         self._permits = [] if namespace is None else sight.of(namespace.path).clauses()
+        self._kept: list[Clause] = []  # what retention leaves to searches, now, also of the past
+        if retention and namespace is not None:
+            rules = retention.at(namespace.path)
+            self._kept = rules.kept(sight.now, usage.waiting()) if rules else []
 
     def head(self, cube_id: str, *, deleted: bool = False) -> Head | None:
         """The current version of a cube of this namespace, with its counters."""
@@ -96,6 +103,7 @@ class Snapshot:
         where = [
             *lookups.searchable(self.namespace.pk, self.now),
             *self._permits,
+            *self._kept,
             cubes.c.id.in_(sa.select(wanted.c.value)),
         ]
         found = dict(lookups.page(self.tx, where, len(cube_ids), None))
@@ -129,7 +137,7 @@ class Snapshot:
             return {pk: [] for pk in cube_pks}
         found = links.neighbours(self.tx, cube_pks)
         far = {pk for others in found.values() for pk in others}
-        space, permits = self.namespace.pk, self._permits
+        space, permits = self.namespace.pk, [*self._permits, *self._kept]
         shown = lookups.passing(self.tx, space, far, self.now, permits) if far else set()
         return {pk: [one for one in others if one in shown] for pk, others in found.items()}
 
@@ -242,7 +250,9 @@ class Snapshot:
         return where if len(found) > few else Narrowed([cubes.c.pk.in_(listed(found))])
 
     def _permitted(self, filters: Sequence[Clause]) -> Sequence[Clause]:
-        return filters if isinstance(filters, Narrowed) else [*self._permits, *filters]
+        if isinstance(filters, Narrowed):
+            return filters
+        return [*self._permits, *self._kept, *filters]
 
     def _with_facets(
         self,

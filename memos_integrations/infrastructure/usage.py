@@ -48,6 +48,11 @@ class UsageCounters:
                 self._new[pk] = _sum(self._new.get(pk), (1, moment, 1.0))
             return len(self._new) >= FLUSH_AT
 
+    def waiting(self) -> dict[int, int]:
+        """The last uses that are not written yet: microseconds, by key."""
+        with self._lock:
+            return {pk: count[1] for pk, count in self._new.items()}
+
     def flush(self, tx: sa.Connection) -> list[int]:
         """Write and forget what was counted; return whose. Counted again if it fails."""
         with self._lock:

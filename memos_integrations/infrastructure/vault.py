@@ -16,7 +16,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -36,10 +36,12 @@ from memos_integrations.errors import (
     VersionConflictError,
 )
 from memos_integrations.infrastructure import (
+    audit,
     crashpoints,
     governance,
     lookups,
     records,
+    retention,
     transitions,
 )
 from memos_integrations.infrastructure.access import (
@@ -61,8 +63,10 @@ from memos_integrations.infrastructure.ownership import Ownership
 from memos_integrations.infrastructure.past import PastSnapshot
 from memos_integrations.infrastructure.placements import Placements
 from memos_integrations.infrastructure.records import Activity
+from memos_integrations.infrastructure.retention import RetentionRules
 from memos_integrations.infrastructure.schema import cubes, embeddings, namespaces, settings
 from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.spaces import Space, Spaces, read_spaces, write_spaces
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import ChromaIndex
 from memos_integrations.protocols import Clock, EmbedderFingerprint, VectorIndex, Vectors
@@ -88,7 +92,12 @@ class _Shared:
 
     fingerprint: EmbedderFingerprint | None
     rules: AccessRules
+    retention: RetentionRules
+    spaces: Spaces
     flush_due: float = 0.0
+    secret: bytes | None = None
+    readings: audit.Readings = field(default_factory=audit.Readings)
+    """What was read or refused, and is not in the audit log yet."""
 
 
 class MemVault:
@@ -104,7 +113,9 @@ class MemVault:
         clock: Clock,
         policy: IndexPolicy,
         index_opener: Callable[[Path], VectorIndex] = ChromaIndex,
+        audit_reads: bool | None = None,
     ) -> None:
+        self._audit_reads = audit_reads
         self.folder, self._clock, self._policy = _prepared(folder), clock, policy
         self._owner = Ownership(self.folder)
         try:
@@ -112,7 +123,8 @@ class MemVault:
             self._database = Database(self.folder / _DATABASE)
             fingerprint = self._settings()
             with self._database.read() as tx:
-                self._shared = _Shared(fingerprint, governance.read_rules(tx))
+                rules, lives = governance.read_rules(tx), retention.read_rules(tx)
+                self._shared = _Shared(fingerprint, rules, lives, read_spaces(tx))
         except BaseException:
             self._owner.release()
             raise
@@ -124,7 +136,9 @@ class MemVault:
         self._mourners: list[Callable[[Collection[str]], object]] = []
         self._cleaners: list[Callable[[Collection[str]], object]] = []
         self._keeper = IndexKeeper(self._database, self.folder / "index", policy, index_opener)
-        parts = (self.usage, self.placements, self._keeper, self._database, self._owner, clock)
+        writer = Writer(self.id, self._shared, self.usage, self.placements, clock)
+        self._writer = writer
+        parts = (writer, self._keeper, self._database, self._owner)
         self._closing = weakref.finalize(self, _close, *parts)
         if self._has_index():
             self._keeper.notify()
@@ -139,11 +153,12 @@ class MemVault:
             if "store_id" not in found:
                 found["store_id"] = str(uuid.uuid4())
                 tx.execute(sa.insert(settings).values(key="store_id", value=found["store_id"]))
+            audit.begin_log(tx, found["store_id"], self._clock.now())
             return found
 
         with self._database.read() as tx:
             found = dict(tx.execute(sa.select(settings)).all())
-        if "store_id" not in found:
+        if "store_id" not in found or audit.SECRET not in found:  # new, or of an earlier release
             found = self._database.write(work)
         self.id = found["store_id"]
         """Of this store, for good; a secret of it."""
@@ -340,16 +355,22 @@ class MemVault:
     def commit(self, work: Callable[[sa.Connection], tuple[T, bool]]) -> T:
         """Do ``work`` in one transaction; it returns its result and whether the index follows."""
         self._owner.check()
+        told = False
 
         def with_counters(tx: sa.Connection) -> tuple[T, bool]:
+            nonlocal told
             governance.begin(tx)
             outcome = work(tx)
-            governance.check(tx, self.rules, self._clock.now())
+            governance.check(tx, self.rules, self._clock.now(), self.spaces)
+            retention.check(tx, self.retention, self.rules, self._clock.now())
+            told = bool(audit.noted(tx))
             if time.monotonic() >= self._shared.flush_due:
                 self._flush(tx)
             return outcome
 
-        result, index_follows = self._database.write(with_counters)
+        result, index_follows = self._writer.write(self._database, with_counters)
+        if told and (call := audit.CALL.get()) is not None:
+            call.wrote = True
         if index_follows:
             self._keeper.notify()
         return result
@@ -438,18 +459,50 @@ class MemVault:
             self._flush_alone()
 
     def _flush(self, tx: sa.Connection) -> None:
-        _write_counters(tx, self.usage, self.placements, self._clock)
+        self._writer.counters(tx)
         self._shared.flush_due = time.monotonic() + FLUSH_EVERY
 
     def flush_counters(self) -> None:
-        """Write what was counted in memory."""
-        self._database.write(self._flush)
+        """Write what was counted in memory, and what was read into the audit log."""
+        self._writer.write(self._database, self._flush)
 
     def _flush_alone(self) -> None:
         try:
             self.flush_counters()
         except MemOSError as error:  # a search does not fail because its count cannot be written
             log.warning("counters of use are kept in memory: %s", error)
+
+    # The audit log ------------------------------------------------------------------------
+
+    @property
+    def audits_reads(self) -> bool:
+        """Whether readings stand in the audit log: if asked for, or where access is governed."""
+        return self.rules.enforced if self._audit_reads is None else self._audit_reads
+
+    def note_reading(self, entry: audit.Fields, *, at_once: bool = False) -> None:
+        """Write down what was read or refused, with a later commit or ``at_once``."""
+        if self._shared.readings.note(entry) or at_once:
+            try:
+                self._writer.write(self._database, self._writer.readings)
+            except MemOSError as error:  # what was asked is answered, or refused, all the same
+                log.warning("entries of the audit log are kept in memory: %s", error)
+
+    def audit_mac(self, text: str) -> str:
+        """What stands in the audit log for a question."""
+        if self._shared.secret is None:
+            with self._database.read() as tx:
+                self._shared.secret = audit.read_secret(tx)
+        return audit.mac(self._shared.secret, text)
+
+    def exist(self, cube_ids: Iterable[str]) -> bool:
+        """Whether one of these memories is in the store, whoever looks."""
+        asked = json.dumps(list(cube_ids))
+        query = (
+            "SELECT 1 FROM cubes WHERE deleted_by IS NULL "
+            "AND id IN (SELECT value FROM json_each(?)) LIMIT 1"
+        )
+        with self._database.read() as tx:
+            return bool(tx.exec_driver_sql(query, (asked,)).first())
 
     # Who may ------------------------------------------------------------------------------
 
@@ -485,6 +538,55 @@ class MemVault:
         with self._changing_rules:
             self._shared.rules = self.commit(work)
 
+    @property
+    def retention(self) -> RetentionRules:
+        """How long memories live, and which must not go."""
+        return self._shared.retention
+
+    def change_retention(
+        self, path: Namespace, activity: Activity, change: Callable[[sa.Connection], object]
+    ) -> None:
+        """Change the rules of retention; when this returns, they are in force."""
+
+        def work(tx: sa.Connection) -> tuple[RetentionRules, bool]:
+            namespace = records.ensure_namespace(tx, path)
+            records.insert_activity(tx, namespace.pk, replace(activity, asker=None))
+            change(tx)
+            return retention.read_rules(tx), False
+
+        with self._changing_rules:
+            self._shared.retention = self.commit(work)
+
+    @property
+    def spaces(self) -> Spaces:
+        """Namespaces with a purpose, and what holds in them."""
+        return self._shared.spaces
+
+    def change_space(self, activity: Activity, space: Space) -> None:
+        """Say what a namespace is for; in force when this returns."""
+
+        def work(tx: sa.Connection) -> tuple[Spaces, bool]:
+            namespace = records.ensure_namespace(tx, space.namespace)
+            records.insert_activity(tx, namespace.pk, replace(activity, asker=None))
+            spaces = read_spaces(tx).with_(space)
+            write_spaces(tx, spaces)
+            return spaces, False
+
+        with self._changing_rules:
+            self._shared.spaces = self.commit(work)
+
+    def kept(self, path: Namespace | None = None) -> list[Clause]:
+        """What retention has not ended: conditions on a query over ``cubes`` of a namespace; of
+        any, if none is given, and then over ``namespaces``, too."""
+        rules = self.retention if path is None else self.retention.at(path)
+        if not rules:
+            return []
+        return rules.kept(self._clock.now(), self.usage.waiting(), below=path is None)
+
+    def now(self) -> datetime:
+        """The time by the store's clock."""
+        return self._clock.now()
+
     def grants(self) -> list[Grant]:
         """Every grant there ever was, oldest first."""
         with self._database.read() as tx:
@@ -504,6 +606,9 @@ class MemVault:
         asked, scope = set(versions), self.sight().everywhere()
         with self._database.read() as tx:
             current = lookups.current(tx, asked, self._clock.now())
+            if kept := self.kept():
+                there = lookups.among(tx, {cube_id for cube_id, _ in current}, kept)
+                current = {one for one in current if one[0] in there}
             if scope.everything:
                 return asked - current
             seen = permitted(tx, {cube_id for cube_id, _ in current}, scope)
@@ -516,6 +621,8 @@ class MemVault:
             wanted = set(cube_ids)
             if not scope.everything:
                 wanted = permitted(tx, wanted, scope)
+            if kept := self.kept():
+                wanted = lookups.among(tx, wanted, kept)
             found = lookups.load(tx, lookups.shown(tx, wanted, now))
             return list(self.usage.attach(tx, found, now).values())
 
@@ -542,7 +649,7 @@ class MemVault:
         self._owner.check()
         with self._database.read() as tx:
             sight = self.sight()
-            parts = sight.now, self.usage, self._keeper, self._policy, sight
+            parts = sight.now, self.usage, self._keeper, self._policy, sight, self.retention
             yield tx, lambda namespace: Snapshot(tx, namespace, *parts)
 
     def nearest(self, path: Namespace, vector: Vectors, limit: int) -> list[tuple[int, float]]:
@@ -638,31 +745,59 @@ def fingerprint_json(fingerprint: EmbedderFingerprint) -> str:
     )
 
 
-def _write_counters(
-    tx: sa.Connection, usage: UsageCounters, placements: Placements, clock: Clock
-) -> None:
-    """What was counted in memory; a first use activates."""
-    used = usage.flush(tx)
-    for namespace_pk, pks in transitions.generated_among(tx, used).items():
-        activity = Activity(str(uuid.uuid4()), "activate", SYSTEM, clock.now())
-        activity_pk = records.insert_activity(tx, namespace_pk, activity)
-        moves = [(pk, State.GENERATED, State.ACTIVATED) for pk in pks]
-        transitions.move(tx, activity_pk, moves, "first use")
-    placements.flush(tx)
+@dataclass(frozen=True)
+class Writer:
+    """Units of work, each with its entries in the audit log."""
+
+    store: str
+    shared: _Shared
+    usage: UsageCounters
+    placements: Placements
+    clock: Clock
+
+    def write(self, database: Database, work: Callable[[sa.Connection], T]) -> T:
+        """Do it in one transaction, and write down what it did."""
+        taken: list[audit.Fields] = []
+
+        def audited(tx: sa.Connection) -> T:
+            audit.begin(tx)
+            outcome = work(tx)
+            if tx.info.pop(_READ_TOO, False):
+                taken.extend(self.shared.readings.take())
+            audit.settle(tx, self.shared.rules, self.store, self.clock.now())
+            audit.append(tx, taken, self.store)
+            return outcome
+
+        try:
+            return database.write(audited)
+        except BaseException:
+            self.shared.readings.put_back(taken)
+            raise
+
+    def counters(self, tx: sa.Connection) -> None:
+        """What was counted in memory; a first use activates."""
+        used = self.usage.flush(tx)
+        for namespace_pk, pks in transitions.generated_among(tx, used).items():
+            activity = Activity(str(uuid.uuid4()), "activate", SYSTEM, self.clock.now())
+            activity_pk = records.insert_activity(tx, namespace_pk, activity)
+            moves = [(pk, State.GENERATED, State.ACTIVATED) for pk in pks]
+            transitions.move(tx, activity_pk, moves, "first use")
+        self.placements.flush(tx)
+        self.readings(tx)
+
+    def readings(self, tx: sa.Connection) -> None:
+        """What was read or refused goes into the audit log with this unit of work."""
+        tx.info[_READ_TOO] = True
 
 
-def _close(
-    usage: UsageCounters,
-    placements: Placements,
-    keeper: IndexKeeper,
-    database: Database,
-    owner: Ownership,
-    clock: Clock,
-) -> None:
+_READ_TOO = "readings"
+
+
+def _close(writer: Writer, keeper: IndexKeeper, database: Database, owner: Ownership) -> None:
     if not owner.is_here:
         return  # a fork ends; its parent still uses the store
     with contextlib.suppress(MemOSError):  # counters may be lost, closing must go on
-        database.write(lambda tx: _write_counters(tx, usage, placements, clock))
+        writer.write(database, writer.counters)
     keeper.close()
     database.close()
     owner.release()

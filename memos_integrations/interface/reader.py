@@ -66,7 +66,7 @@ class MemReader:
         metadata: Mapping[str, Any] | None = None,
         priority: int = 5,
         expires_at: datetime | None = None,
-        access: Access = "private",
+        access: Access | None = None,
         sensitivity: Sequence[str] = (),
     ) -> list[Draft]:
         """Return one draft for each message or document, or several where the text is long.

@@ -71,7 +71,8 @@ class Branches:
             if moments.named(tx, target.pk, moments.BRANCH) is not None:
                 return None, False
             pk = records.insert_activity(tx, target.pk, activity)
-            branching.copy_all(tx, source, path, target, pk, self._operator.new_id)
+            kept = self._vault.kept(main)
+            branching.copy_all(tx, source, path, target, pk, self._operator.new_id, kept)
             moments.name(tx, target.pk, Moment(activity.at, pk, moments.BRANCH))
             return None, self._vault.index_if_large(tx, path)
 

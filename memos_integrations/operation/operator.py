@@ -69,6 +69,11 @@ class MemOperator:
         self._shelves = Shelves(vault, clock=clock)
         self._clock, self._ids, self._policy = clock, ids, policy
 
+    @property
+    def vault(self) -> MemVault:
+        """The store, as it is seen by who asks."""
+        return self._vault
+
     def seen_by(self, vault: MemVault) -> MemOperator:
         """The same, over the store as somebody sees it."""
         clock, ids, policy = self._clock, self._ids, self._policy
@@ -282,6 +287,7 @@ class MemOperator:
 
     def cube(self, path: Namespace, who: Principal, draft: Draft, activity: Activity) -> MemCube:
         """A draft as a new memory."""
+        spaces = self._vault.spaces
         return MemCube(
             id=self._ids(),
             version=1,
@@ -301,10 +307,10 @@ class MemOperator:
                 ),
                 governance=Governance(
                     owner=who.id,
-                    access=draft.access,
+                    access=draft.access or spaces.access(path),
                     expires_at=draft.expires_at,
                     priority=draft.priority,
-                    sensitivity=draft.sensitivity,
+                    sensitivity=(*draft.sensitivity, *spaces.labels(path)),
                 ),
                 behaviour=Behaviour(context_fingerprint=_fingerprint(draft)),
             ),

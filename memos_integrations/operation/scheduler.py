@@ -25,7 +25,7 @@ from memos_integrations.errors import (
     InvalidInputError,
     MemOSError,
 )
-from memos_integrations.infrastructure import crashpoints, happenings, jobs
+from memos_integrations.infrastructure import crashpoints, happenings, jobs, sweeping
 from memos_integrations.infrastructure.happenings import Since
 from memos_integrations.infrastructure.jobs import Job, NewJob
 from memos_integrations.infrastructure.records import Activity
@@ -217,6 +217,7 @@ class MemScheduler:
         left = self._waiting()
         for job in left:
             self._do(job)
+        self._sweep()
         try:
             seen = self._decide(event)
         except BaseException:
@@ -246,6 +247,12 @@ class MemScheduler:
         place(planner, known, self._since.micros / 1e6)
         self._planner = planner
         return planner
+
+    def _sweep(self) -> None:
+        """Put away what has outlived its retention; searches leave it out already."""
+        swept = sweeping.sweep(self._vault, (), lambda: self._activity("expire", _SYSTEM))
+        if swept:
+            log.info("%d memories have outlived their retention", len(swept))
 
     def _decide(self, last: Event) -> int:
         """Step through what is new, write the decisions and how far it went; how many events."""

@@ -20,6 +20,13 @@ OSLO = "    | - DAY assistant: The user lives in Oslo.\n    | </memories>\n"
 BERGEN = "    | - DAY assistant: The user lives in Bergen.\n    | </memories>\n"
 
 SAYS = {
+    "audit_and_retention": [
+        "acme/law: expert, shared, curated\nfound: ['Ann asked for a refund.']\n",
+        "due: ['policy 4']\nerased: 1 finished: True\n",
+        "held: set by root on DAY 12:00 UTC: case 7\n",
+        "refused: 'desk' may not lift that in acme/desk: ",
+        "forget allowed 1 memories\nforget denied 1 memories\nlift denied 0 memories\nTrue\n",
+    ],
     "erasure": [
         "bytes hold the name: True\nwould be erased: 3 memories\n",
         "with them: 4 vectors, 4 rows of words\nfinished: True | also went: 2 derived\n",

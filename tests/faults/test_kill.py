@@ -77,6 +77,7 @@ def check(folder: Path, ledger: Ledger, doubt: dict[str, Any] | None) -> None:
         for cube_id, text in recent:
             assert session.search(text, limit=1)[0].cube.id == cube_id
         check_blobs(memory)
+        assert session.verify_audit()
     assert traces(folder, ledger.forgotten) == {}
     for finding in examine(folder):
         assert finding.ok, finding

@@ -539,3 +539,19 @@ def test_an_index_follows_a_run(indexed: MemOS) -> None:
     assert run["hit"][0].cube.text == "one more w99"
     assert indexed.vault.wait_for_index(30)
     assert indexed.vault.audit_index() == ""
+
+
+def test_a_run_is_one_entry_of_the_audit_log_and_a_dry_one_none(alice: MemorySession) -> None:
+    alice.add(NOTES)
+    before = alice.audit()
+    alice.run(DIGEST, dry_run=True)
+    with pytest.raises(PipelineError):
+        alice.run(Pipeline("broken").add(["kept?"], name="one").get("no-id", name="two"))
+    assert alice.audit() == before
+    done = alice.run(DIGEST)
+    new = [one for one in alice.audit() if one not in before]
+    [entry] = [one for one in new if one.principal == "alice"]
+    assert entry.verb == "pipeline weekly digest"
+    assert entry.fields["activity"] == done.activity_id
+    assert done["signed"].id in {id for id, _ in entry.memories}
+    assert alice.verify_audit()

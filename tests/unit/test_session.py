@@ -494,10 +494,13 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"append", "merge", "archive", "restore", "freeze", "unfreeze", "life", "tidy"}
     verbs |= {"as_of", "snapshot", "snapshots", "forget_snapshot", "diff", "rollback"}
     verbs |= {"log", "summary", "grant", "revoke", "grants", "may"}
-    verbs |= {"forget", "receipts"}
     verbs |= {"why", "blame", "impact", "compare", "save_lineage", "run"}
+    verbs |= {"forget", "receipts", "retain", "hold", "lift", "retention", "sweep"}
+    verbs |= {"space", "spaces"}
+    verbs |= {"audit", "audit_head", "verify_audit", "export_audit"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
+        "audited",
         "below",
         "embedder",
         "shelf",
