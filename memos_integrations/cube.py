@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -216,7 +216,31 @@ Labels = Annotated[tuple[str, ...], AfterValidator(_unique)]
 Metadata = Annotated[dict[str, Any], AfterValidator(freeze_json)]
 Text = Annotated[str, AfterValidator(check_text)]
 Access = Literal["private", "shared", "read_only"]
+Trust = Literal["high", "medium", "low"]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+LEVELS: tuple[Trust, ...] = get_args(Trust)
+"""Highest first."""
+
+TRUSTED: Mapping[str, Trust] = {"user": "high", "system": "high", "assistant": "medium"}
+"""How far origins are believed; all others little."""
+
+
+def trust_in(origin: str, given: Trust | None = None) -> Trust:
+    """How far something is believed: as was said of it, else by where it came from.
+
+    What users and the system say is trusted more than what the assistant says, and that more than
+    tools, documents, imports, and what was derived of anything.
+    """
+    return given or TRUSTED.get(origin, "low")
+
+
+def check_trust(value: object) -> Trust | None:
+    """Return a level of trust, or ``None`` for that of the origin."""
+    if value is None or value in LEVELS:
+        return value
+    raise InvalidInputError(f"trust is {value!r}: use one of {', '.join(LEVELS)}")
 
 
 class _Value(BaseModel):
@@ -250,6 +274,9 @@ class Governance(_Value):
     expires_at: UtcTime | None = Field(None, description="end of its lifespan; None: no end")
     priority: int = Field(5, ge=0, le=9, description="0 may go first, 9 last")
     sensitivity: Labels = ()
+    trust: Trust | None = Field(
+        None, description="high, medium or low, where it is not what its origin says"
+    )
     frozen: bool = False
 
 
@@ -344,6 +371,11 @@ class MemCube(_Value):
         return self.header.descriptive.event_time
 
     @property
+    def trust(self) -> Trust:
+        """How far it is believed: ``high``, ``medium`` or ``low``; see :func:`trust_in`."""
+        return trust_in(self.header.descriptive.origin, self.header.governance.trust)
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """Its tags, in the order given."""
         return self.header.descriptive.tags
@@ -371,7 +403,8 @@ class MemCube(_Value):
             "namespace": " / ".join(self.namespace),
             "said": " · ".join(filter(None, [about.speaker, about.role, _day(about.said_at)])),
             "event time": _day(about.event_time),
-            "type": f"{self.memory_type} · {about.semantic_type} · from {about.origin}",
+            "type": f"{self.memory_type} · {about.semantic_type} · from {about.origin}"
+            f" · {self.trust} trust",
             "tags": ", ".join(about.tags),
             "owner": f"{rules.owner} · {rules.access}" + (" · frozen" if rules.frozen else ""),
             "uses": f"{use.uses}"
@@ -418,3 +451,4 @@ class Draft(_Value):
     priority: int = Field(5, ge=0, le=9)
     access: Access | None = Field(None, description="None: as the space that it is added to says")
     sensitivity: Labels = ()
+    trust: Trust | None = None

@@ -4,10 +4,13 @@
 
     MemOSError
     ├── InvalidInputError (ValueError)        bad text, id, namespace, time, limit or option
+    │   ├── SensitiveContentError             the policy refuses what the content holds
     │   ├── InvalidFilterError                an unknown filter field, operator, or kind of value
     │   └── IdempotencyConflictError          the same idempotency key with other content
     ├── CubeNotFoundError (KeyError)          no such memory in this namespace
     ├── AccessDeniedError (PermissionError)   the principal may not do this here
+    ├── SealKeyError                          sealed content does not open with the keys given
+    ├── RateLimitError                        a principal writes more than it may, for now
     ├── FrozenCubeError                       a frozen memory takes no updates
     ├── LegalHoldError                        a legal hold keeps the memory from going
     ├── IllegalTransitionError (ValueError)   its state does not allow that
@@ -57,6 +60,20 @@ class InvalidInputError(MemOSError, ValueError):
     """An argument cannot be used; the message says what would be right."""
 
 
+class SensitiveContentError(InvalidInputError):
+    """Content of a kind that the store's policy refuses; says where it stands, and not what."""
+
+    def __init__(self, label: str, place: str) -> None:
+        super().__init__(
+            f"{place}: this looks like content of the kind {label!r}, which this store refuses: "
+            "leave it out, or change SensitivePolicy.actions"
+        )
+        self.label, self.place = label, place
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.label, self.place)
+
+
 class InvalidFilterError(InvalidInputError):
     """A filter names an unknown field or operator, or compares with a value of the wrong kind."""
 
@@ -75,6 +92,23 @@ class CubeNotFoundError(MemOSError, KeyError):
 
 class AccessDeniedError(MemOSError, PermissionError):
     """The principal may not do this; reading what one may not see is :class:`CubeNotFoundError`."""
+
+
+class SealKeyError(MemOSError):
+    """Sealed content cannot be opened: its key is missing, is another one, or it was changed."""
+
+
+class RateLimitError(MemOSError):
+    """A principal writes more than the store's limit; ``retry_after``: seconds until it may."""
+
+    def __init__(self, principal: str, retry_after: float) -> None:
+        super().__init__(
+            f"{principal!r} writes more than this store lets it: again in {retry_after:.1f} s"
+        )
+        self.principal, self.retry_after = principal, retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.principal, self.retry_after)
 
 
 class FrozenCubeError(MemOSError):

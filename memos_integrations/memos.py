@@ -27,14 +27,22 @@ from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked
+from memos_integrations.operation.door import Door
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.organiser import Judge
+from memos_integrations.operation.rate import RateLimit, RateLimiter
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.scheduler import Caches, MemScheduler
 from memos_integrations.operation.scheduling.policies import KeepPolicy
 from memos_integrations.operation.scheduling.rules import Budgets, Rules
+from memos_integrations.operation.sensitive.guard import guard_of
+from memos_integrations.operation.sensitive.policy import SensitivePolicy
+from memos_integrations.operation.sensitive.reseal import reseal_all
+from memos_integrations.operation.suspicion import QuarantinePolicy
 from memos_integrations.protocols import Clock, Embedder, IdSource, SystemClock
 from memos_integrations.session import MemorySession
+
+_QUARANTINE = QuarantinePolicy()
 
 _open: weakref.WeakValueDictionary[Path, MemOS] = weakref.WeakValueDictionary()
 """The stores that are open in this process, by folder."""
@@ -56,12 +64,15 @@ class MemOS:
         ids: IdSource,
         search_policy: SearchPolicy,
         organise: bool | Judge = False,
+        door: Door | None = None,
     ) -> None:
         self._organise = organise
         self.vault = vault
         """The layer below, for tools and benchmarks."""
         self._reader, self._clock = reader, clock
-        self._operator = MemOperator(vault, embedder, clock=clock, ids=ids, policy=search_policy)
+        self._operator = MemOperator(
+            vault, embedder, clock=clock, ids=ids, policy=search_policy, door=door
+        )
         self.ledger = Ledger(vault.id)
         """Which memories have been shown to a model, for :mod:`memos_integrations.local_chat`."""
         self.pieces = Catalogue(vault.folder / "kv")
@@ -88,6 +99,9 @@ class MemOS:
         index_policy: IndexPolicy | None = None,
         organise: bool | Judge = False,
         audit_reads: bool | None = None,
+        sensitive: SensitivePolicy | None = None,
+        quarantine: QuarantinePolicy | None = _QUARANTINE,
+        rate: RateLimit | None = None,
     ) -> Self:
         """Open the store in the folder ``path``, made if it is missing.
 
@@ -96,6 +110,10 @@ class MemOS:
         ``organise``: compare each memory that is added with the others, by rules or by a judge
         that is given; see :meth:`MemorySession.organise`. ``audit_reads``: whether readings stand
         in the audit log, as changes and refusals always do; by default where access is governed.
+        ``sensitive``: what becomes of card
+        numbers, keys, addresses and the like; by default nothing is looked for. ``quarantine``:
+        which memories wait until somebody has looked at them, since they look like instructions to
+        the model; ``None``: none. ``rate``: how much each principal may write.
 
         Raises :class:`StoreLockedError` if another process owns the folder,
         :class:`NotAStoreError`, :class:`StoreNotWritableError`, :class:`StoreSchemaError`,
@@ -120,6 +138,11 @@ class MemOS:
             ids=ids or new_id,
             search_policy=search_policy or SearchPolicy(),
             organise=organise,
+            door=Door(
+                guard=None if sensitive is None else guard_of(sensitive, vault.id),
+                quarantine=quarantine,
+                limiter=None if rate is None else RateLimiter(rate),
+            ),
         )
 
     @classmethod
@@ -157,6 +180,20 @@ class MemOS:
             )
         finally:
             vault.close()
+
+    def reseal(self, *, progress: Progress | None = None) -> int:
+        """Seal with today's key what other keys have sealed; return how many pieces that were.
+
+        Open the store with both: ``SensitivePolicy(keys={"old": ..., "new": ...}, key="new")``. A
+        page is one transaction, so that an interrupted call is gone on with by the next one. When
+        it returns, the old key opens nothing any more: the file is rewritten, which takes room for
+        a second one. Raises :class:`SealKeyError` for a piece whose key is not given; those before
+        it are done.
+        """
+        guard = self._operator.door.guard
+        if guard is None or guard.sealer is None:
+            raise InvalidInputError("this store was opened without keys: see SensitivePolicy")
+        return reseal_all(self.vault, guard.sealer, progress)
 
     @property
     def path(self) -> Path:

@@ -19,9 +19,11 @@ from memos_integrations.cube import (
     MemCube,
     Namespace,
     Principal,
+    Trust,
     check_id,
     check_namespace,
     check_text,
+    check_trust,
     check_version,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
@@ -34,6 +36,7 @@ from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
 from memos_integrations.infrastructure.prov_export.questions import Step
+from memos_integrations.infrastructure.quarantine import Quarantined
 from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.retention import Rule
 from memos_integrations.infrastructure.snapshot import Snapshot
@@ -63,6 +66,7 @@ from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
 from memos_integrations.session_pipeline import PipelineRun, PipelineVerbs
 from memos_integrations.session_retain import Swept
+from memos_integrations.session_safety import SafetyVerbs
 from memos_integrations.session_space import SpaceVerbs
 from memos_integrations.shelf import Shelf
 
@@ -94,6 +98,7 @@ class MemorySession(
     PipelineVerbs,
     SpaceVerbs,
     AuditVerbs,
+    SafetyVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -150,6 +155,7 @@ class MemorySession(
         priority: int = 5,
         expires_at: datetime | None = None,
         access: Access | None = None,
+        trust: Trust | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> builtins.list[MemCube]:
@@ -164,10 +170,12 @@ class MemorySession(
         from phrases such as "last Friday". With an ``idempotency_key`` a repeated call writes
         nothing and returns what the first one wrote. ``access`` is private, unless the
         :meth:`space` says something else. ``progress(done, total)`` is called
-        while texts are embedded. When this returns, the memories survive a crash.
+        while texts are embedded. ``trust``: how far it is believed, where that is not what its
+        origin says. When this returns, the memories survive a crash.
 
         Raises :class:`InvalidInputError` for content that cannot be stored,
-        :class:`IdempotencyConflictError`, :class:`EmbeddingError` and :class:`StoreError`.
+        :class:`IdempotencyConflictError`, :class:`EmbeddingError` and :class:`StoreError`; where
+        the store was opened so, :class:`SensitiveContentError` and :class:`RateLimitError`.
         """
         if idempotency_key is not None:
             check_text(idempotency_key, what="idempotency_key", max_bytes=1024)
@@ -185,6 +193,8 @@ class MemorySession(
             expires_at=expires_at,
             access=access,
         )
+        if check_trust(trust) is not None:
+            drafts = [draft.model_copy(update={"trust": trust}) for draft in drafts]
         stored = self._operator.store(
             self.namespace,
             self.principal,
@@ -209,6 +219,8 @@ class MemorySession(
         expires_at: datetime | _Unchanged | None = UNCHANGED,
         priority: int | _Unchanged = UNCHANGED,
         access: Access | _Unchanged = UNCHANGED,
+        origin: str | _Unchanged = UNCHANGED,
+        trust: Trust | _Unchanged | None = UNCHANGED,
     ) -> MemCube:
         """Write the next version of a memory; what is not given stays as it is.
 
@@ -225,6 +237,8 @@ class MemorySession(
             "expires_at": expires_at,
             "priority": priority,
             "access": access,
+            "origin": origin,
+            "trust": trust,
         }
         changes = {name: value for name, value in given.items() if value is not UNCHANGED}
         if text is not None:
@@ -659,6 +673,18 @@ class MemorySession(
         """:meth:`may`, without blocking the event loop."""
         return await offload(self.may, right, id)
 
+    async def areveal(self, memory: str | MemCube | Hit) -> MemCube:
+        """:meth:`reveal`, without blocking the event loop."""
+        return await offload(self.reveal, memory)
+
+    async def aquarantined(self) -> builtins.list[Quarantined]:
+        """:meth:`quarantined`, without blocking the event loop."""
+        return await offload(self.quarantined)
+
+    async def arelease(self, id: str) -> MemCube:
+        """:meth:`release`, without blocking the event loop."""
+        return await offload(self.release, id)
+
     async def aforget(self, what: Asked | Iterable[Asked] | None = None, **options: Any) -> Receipt:
         """:meth:`forget`, without blocking the event loop."""
         return await offload(self.forget, what, **options)
@@ -811,7 +837,7 @@ class PastSession(MemorySession):
     archive = restore = freeze = unfreeze = tidy = _refuse
     record_uses = snapshot = forget_snapshot = rollback = shelf = _refuse
     branch = merge_branch = drop_branch = organise = _refuse
-    grant = revoke = forget = _refuse
+    grant = revoke = forget = release = _refuse
     retain = hold = lift = sweep = space = _refuse
 
 

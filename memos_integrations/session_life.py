@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from memos_integrations.cube import (
+    LEVELS,
     Draft,
     MemCube,
     Namespace,
@@ -68,9 +69,9 @@ class LifeVerbs:
 
         The sources stay readable, in the state ``merged``: searches leave them out, and the new
         memory's lineage names them. ``text``: what it says; by default the sources' texts, each
-        once, in the order in which they were made. It keeps their tags, the newest event time and
-        the highest priority. Given as cubes, the sources must still be at those versions
-        (:class:`VersionConflictError`); all or nothing.
+        once, in the order in which they were made. It keeps their tags, the newest event time, the
+        highest priority and the lowest trust. Given as cubes, the sources must still be at those
+        versions (:class:`VersionConflictError`); all or nothing.
         """
         alone = isinstance(memories, str | MemCube) or not isinstance(memories, Iterable)
         wanted = [] if alone else list(memories)
@@ -84,8 +85,10 @@ class LifeVerbs:
             lifecycle.after("merge", one.id, one.state)
         said = check_text(text) if text is not None else _joined(sources)
         activity = self._operator.activity("merge", self.principal)
-        cube = self._operator.cube(self.namespace, self.principal, _merged(sources, said), activity)
-        embedder = self._operator.embedder
+        door, embedder = self._operator.door, self._operator.embedder
+        [(draft, entry)] = door.admit([_merged(sources, said)], self.namespace)
+        door.count(self.principal, 1, activity.at)
+        cube = self._operator.cube(self.namespace, self.principal, draft, activity)
         return self._vault.derive(
             self.namespace,
             activity,
@@ -94,6 +97,7 @@ class LifeVerbs:
             embedder.fingerprint,
             sources,
             lambda source: lifecycle.after("merge", source.id, source.state),
+            also=door.beside([(cube, entry)]),
         )
 
     def archive(self, id: str, *, reason: str = "asked for") -> MemCube:
@@ -227,4 +231,5 @@ def _merged(sources: Sequence[MemCube], text: str) -> Draft:
         tags=tuple(dict.fromkeys(tag for one in sources for tag in one.tags)),
         priority=max(one.priority for one in rules),
         sensitivity=tuple(dict.fromkeys(label for one in rules for label in one.sensitivity)),
+        trust=max((one.trust for one in sources), key=LEVELS.index),  # the lowest
     )

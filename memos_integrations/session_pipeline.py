@@ -31,6 +31,7 @@ from memos_integrations.interface.pipelining.attempt import Functions, Run, Step
 from memos_integrations.interface.pipelining.memo import Known, KnownVectors, Needed, SameIds, Task
 from memos_integrations.interface.pipelining.steps import AUGMENT, REQUIRED, Step
 from memos_integrations.operation.operator import MemOperator
+from memos_integrations.operation.rate import HeldCounts
 from memos_integrations.protocols import Clock
 
 MOST_CALLS = 8
@@ -140,13 +141,14 @@ class PipelineVerbs:
         begun = Activity(operator.new_id(), f"pipeline {run.pipeline}", self.principal.id, moment)
         activity = replace(begun, asker=self._vault.asker, joins=True)
 
-        def inside(vault: MemVault) -> list[StepRun]:
+        def inside(vault: MemVault, held: HeldCounts | None) -> list[StepRun]:
             inner = _RunOperator(
                 vault,
                 KnownVectors(operator.embedder.fingerprint, run.known),
                 clock=_StoppedClock(moment),
                 ids=SameIds(operator.new_id, made),
                 policy=operator.policy,
+                door=replace(operator.door, limiter=held),
             )
             inner.run = activity
             steps = attempt(run, self._inside(vault, inner, _StoppedClock(moment)))
@@ -156,10 +158,15 @@ class PipelineVerbs:
 
         def once() -> tuple[str, list[StepRun]]:
             together = write_together if writes else read_together
+            limiter = operator.door.limiter
+            held = None if limiter is None else HeldCounts(limiter)
             try:
-                return activity.id, together(self._vault, inside)
+                steps = together(self._vault, lambda vault: inside(vault, held))
             except _Undone as undone:
                 return activity.id, undone.steps
+            if held is not None:
+                held.settle(moment)
+            return activity.id, steps
 
         return once
 

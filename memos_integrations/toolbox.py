@@ -8,6 +8,7 @@ from typing import Any
 
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import CubeNotFoundError
+from memos_integrations.memories.block import harmless
 from memos_integrations.recall import clean, is_only
 from memos_integrations.session import MAX_LIMIT, MemorySession
 
@@ -47,9 +48,9 @@ def save_memory(session: MemorySession, text: str, *, call: str | None = None) -
 
 
 def update_memory(session: MemorySession, id: str, text: str) -> str:
-    """The memory's id and its new version."""
+    """The memory's id and its new version, which is the assistant's word and not the user's."""
     try:
-        cube = session.update(id, clean(text))
+        cube = session.update(id, clean(text), origin="assistant")
     except CubeNotFoundError as error:
         raise _unknown(error) from error
     return json.dumps({"updated": cube.id, "version": cube.version})
@@ -71,5 +72,10 @@ def _unknown(error: CubeNotFoundError) -> CubeNotFoundError:
 def _shown(cube: MemCube) -> dict[str, Any]:
     about = cube.header.descriptive
     day = (about.event_time or about.said_at or about.created_at).date().isoformat()
-    facts = {"id": cube.id, "text": cube.text, "date": day, "said_by": about.speaker or about.role}
+    facts = {
+        "id": cube.id,
+        "text": harmless(cube.text),
+        "date": day,
+        "said_by": about.speaker or about.role,
+    }
     return {name: value for name, value in facts.items() if value is not None}

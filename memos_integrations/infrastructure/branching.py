@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from memos_integrations.cube import Behaviour, MemCube, Namespace, State
-from memos_integrations.infrastructure import lexical, lookups, records
+from memos_integrations.infrastructure import lexical, lookups, quarantine, records
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.schema import (
@@ -82,6 +82,7 @@ def copy_all(
         made = records.insert_rows(tx, target, activity_pk, fresh)
         pairs = list(zip(made, old, strict=True))
         tx.exec_driver_sql(_DERIVED, pairs)
+        quarantine.copy(tx, [(one, pk) for pk, one in pairs])
         tx.exec_driver_sql(_VECTORS, [(pk, target.pk, one) for pk, one in pairs])
         tx.exec_driver_sql(_PARTS, [(pk, target.pk, one) for pk, one in pairs])
         tx.exec_driver_sql(_WORDS, [(pk, f"ns{target.pk}", one) for pk, one in pairs])
@@ -92,7 +93,8 @@ def copy_all(
 def copy_searchable(
     tx: sa.Connection, origin_pk: int, target: NamespaceRow, cube_pk: int, cube: MemCube
 ) -> None:
-    """Let a cube be found by what another is found by."""
+    """Let a cube be found by what another is found by, unless that is in quarantine."""
+    quarantine.copy(tx, [(origin_pk, cube_pk)])
     tx.exec_driver_sql(_VECTORS, (cube_pk, target.pk, origin_pk))
     tx.exec_driver_sql(_PARTS, (cube_pk, target.pk, origin_pk))
     searched = sa.select(embeddings.c.cube_pk).where(embeddings.c.cube_pk == cube_pk)

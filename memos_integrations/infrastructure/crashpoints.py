@@ -32,6 +32,7 @@ NAMES = (
     "erasure-index-gone",
     "erasure-words-gone",
     "erasure-compacted",
+    "page-resealed",
 )
 
 

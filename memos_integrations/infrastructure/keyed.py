@@ -91,7 +91,7 @@ class KeyedView:
         self, prefix: Namespace, *, limit: int, offset: int = 0, keep: Keep | None = None
     ) -> list[KeyedMemory]:
         """What lies at or below ``prefix``, last written first."""
-        where = self._alive(at_or_below(prefix))
+        where = self._alive([*at_or_below(prefix), cubes.c.quarantined.is_(None)])
         if keep is None:
             return self._load(where, _NEWEST_FIRST, limit, offset)
         return self._by_pk(self._kept(where, keep)[offset : offset + limit])
@@ -109,7 +109,7 @@ class KeyedView:
 
         ``vector``: the question, float32 ``(dimension,)``, unit length.
         """
-        where = self._alive(at_or_below(prefix))
+        where = self._alive([*at_or_below(prefix), cubes.c.quarantined.is_(None)])
         wanted = None if keep is None else self._kept(where, keep)
         if wanted is not None:
             where = [*where, cubes.c.pk.in_(listed(wanted))]
@@ -204,8 +204,8 @@ class KeyedView:
 
 
 def alive(now: datetime) -> list[Clause]:
-    """Not deleted, not put away, not expired, not in quarantine."""
-    return [cubes.c.deleted_by.is_(None), *lookups.alive(now)]
+    """Not deleted, not put away, not expired. By its key one is found in quarantine, too."""
+    return [cubes.c.deleted_by.is_(None), *lookups.living(now)]
 
 
 def shelves(tx: sa.Connection, path: Namespace, now: datetime, scope: Scope) -> list[str]:

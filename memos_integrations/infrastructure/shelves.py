@@ -12,7 +12,7 @@ from memos_integrations.infrastructure import keyed, lookups, shelving
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.records import Parts
 from memos_integrations.infrastructure.shelving import Build, NewActivity, Shelving
-from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.infrastructure.vault import Also, MemVault
 from memos_integrations.keyed import KeyedDraft
 from memos_integrations.protocols import Clock, EmbedderFingerprint
 
@@ -33,6 +33,8 @@ class Shelves:
         activity: NewActivity,
         build: Build,
         fingerprint: EmbedderFingerprint,
+        *,
+        also: Also | None = None,
     ) -> None:
         """Write and take away what stands under keys, in one transaction."""
 
@@ -43,6 +45,8 @@ class Shelves:
             rules = self._vault.retention
             writing = Shelving(tx, shelf, self._clock.now(), activity, build, rules)
             shelving.write(writing, wanted)
+            if also is not None:
+                also(tx)
             follows = False
             for path in dict.fromkeys(one.namespace for one, _ in wanted):
                 if lookups.find_namespace(tx, path) is not None:

@@ -40,6 +40,7 @@ from memos_integrations.infrastructure import (
     crashpoints,
     governance,
     lookups,
+    quarantine,
     records,
     retention,
     transitions,
@@ -74,6 +75,9 @@ from memos_integrations.protocols import Clock, EmbedderFingerprint, VectorIndex
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Also = Callable[[sa.Connection], object]
+"""What is done in the same transaction."""
 
 _OURS = {"lock", "owner.json", "index", "blobs"}
 _DATABASE = "memory.db"
@@ -217,6 +221,8 @@ class MemVault:
         new: Sequence[MemCube],
         vectors: Vectors,
         fingerprint: EmbedderFingerprint,
+        *,
+        also: Also | None = None,
     ) -> list[MemCube]:
         """Write new cubes; with a used idempotency key, return what that call wrote.
 
@@ -232,6 +238,8 @@ class MemVault:
             self.remember_embedder(tx, fingerprint)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_cubes(tx, namespace, activity_pk, new, vectors)
+            if also is not None:
+                also(tx)
             return list(new), self.index_if_large(tx, path)
 
         written = self.commit(work)
@@ -255,6 +263,8 @@ class MemVault:
         before: MemCube,
         after: MemCube,
         vector: Vectors | None,
+        *,
+        also: Also | None = None,
     ) -> MemCube:
         """Write ``after`` as the version that follows ``before``.
 
@@ -266,6 +276,8 @@ class MemVault:
             _thawed(head.cube)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_revision(tx, namespace, activity_pk, head, after, vector)
+            if also is not None:
+                also(tx)
             return after, namespace.collection is not None
 
         revised = self.commit(work)
@@ -281,6 +293,8 @@ class MemVault:
         fingerprint: EmbedderFingerprint,
         sources: Sequence[MemCube],
         after: Callable[[MemCube], State] | None,
+        *,
+        also: Also | None = None,
     ) -> MemCube:
         """Write a new cube that comes from others, as they were read; all or nothing.
 
@@ -296,6 +310,9 @@ class MemVault:
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_cubes(tx, namespace, activity_pk, [cube], vectors)
             records.derive(tx, cube.id, [head.version_pk for head in heads])
+            quarantine.inherit(tx, cube.id, [source.id for source in sources])
+            if also is not None:
+                also(tx)
             if after is not None:
                 moves = [(head.cube_pk, head.cube.state, after(head.cube)) for head in heads]
                 transitions.move(tx, activity_pk, moves, f"merged into {cube.id}")
@@ -327,7 +344,7 @@ class MemVault:
         after: Callable[[MemCube], State],
         reason: str,
         lifespan: datetime | None = None,
-        also: Callable[[sa.Connection], object] | None = None,
+        also: Also | None = None,
     ) -> list[MemCube]:
         """Change the states of cubes, all or none; ``after`` says to which, or raises.
 

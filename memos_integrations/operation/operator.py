@@ -43,7 +43,9 @@ from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import checked_vector, embed_checked, embed_query_checked
+from memos_integrations.operation.door import Door, Entry
 from memos_integrations.operation.retrieval import SearchPolicy, retrieve
+from memos_integrations.operation.sensitive.guard import moved
 from memos_integrations.protocols import Clock, Embedder, IdSource, Vectors
 from memos_integrations.query import Hit, MemoryCall
 
@@ -64,8 +66,11 @@ class MemOperator:
         clock: Clock,
         ids: IdSource,
         policy: SearchPolicy,
+        door: Door | None = None,
     ) -> None:
         self._vault, self._embedder = vault, embedder
+        self.door = door or Door()
+        """What each memory passes before it is written."""
         self._shelves = Shelves(vault, clock=clock)
         self._clock, self._ids, self._policy = clock, ids, policy
 
@@ -77,7 +82,9 @@ class MemOperator:
     def seen_by(self, vault: MemVault) -> MemOperator:
         """The same, over the store as somebody sees it."""
         clock, ids, policy = self._clock, self._ids, self._policy
-        return MemOperator(vault, self._embedder, clock=clock, ids=ids, policy=policy)
+        return MemOperator(
+            vault, self._embedder, clock=clock, ids=ids, policy=policy, door=self.door
+        )
 
     def store(
         self,
@@ -89,14 +96,19 @@ class MemOperator:
         progress: Progress | None = None,
     ) -> list[MemCube]:
         """Embed and write drafts, all or none."""
+        admitted = self.door.admit(drafts, path)
+        drafts = [draft for draft, _ in admitted]
         activity = self.activity("add", who, idempotency_key, drafts)
         before = self._vault.replay(path, activity) if idempotency_key is not None else None
         if before is not None:
             return before
+        self.door.count(who, len(drafts), activity.at)
         new = [self.cube(path, who, draft, activity) for draft in drafts]
+        beside = self.door.beside(zip(new, (entry for _, entry in admitted), strict=True))
         texts = [embedding_text(cube) for cube in new]
         vectors = embed_checked(self._embedder, texts, progress=progress)
-        return self._vault.add(path, activity, new, vectors, self._embedder.fingerprint)
+        fingerprint = self._embedder.fingerprint
+        return self._vault.add(path, activity, new, vectors, fingerprint, also=beside)
 
     def update(
         self,
@@ -108,6 +120,7 @@ class MemOperator:
         expected_version: int | None = None,
     ) -> MemCube:
         """Write the next version; ``changes`` holds ``text`` and header fields by name."""
+        self.door.count(who, 1, self._clock.now())
         for _ in range(8):
             with self._vault.snapshot(path) as view:
                 head = view.head(cube_id)
@@ -121,12 +134,14 @@ class MemOperator:
                     cube_id, expected=expected_version, actual=before.version
                 )
             activity = self.activity("update", who)
-            after = _revised(before, changes, activity)
+            allowed, entry = self.door.revise(before, changes)
+            after = _revised(before, allowed, activity)
+            beside = self.door.beside([(after, entry)])
             text = embedding_text(after)
             same = text == embedding_text(before) and after.tags == before.tags
             vector = None if same else embed_checked(self._embedder, [text])[0]
             try:
-                return self._vault.revise(path, activity, before, after, vector)
+                return self._vault.revise(path, activity, before, after, vector, also=beside)
             except VersionConflictError:
                 if expected_version is not None:
                     raise  # the caller decides; without an expectation the last writer wins
@@ -176,6 +191,11 @@ class MemOperator:
 
     def shelve(self, who: Principal, shelf: str, wanted: Sequence[KeyedDraft]) -> None:
         """Embed and write what is to stand under keys, all or none."""
+        admitted = [self._admitted(one) for one in wanted]
+        wanted = [one for one, _ in admitted]
+        self.door.count(who, sum(one.draft is not None for one in wanted), self._clock.now())
+        entries = {id(one): entry for one, entry in admitted}
+        written: dict[int, MemCube] = {}
         pieces = [
             one.draft.payload.text[start:stop]
             for one in wanted
@@ -189,10 +209,22 @@ class MemOperator:
             at += len(one.spans)
 
         def build(one: KeyedDraft, before: MemCube | None, activity: Activity) -> MemCube:
-            return self._keyed_cube(who, one, before, activity)
+            written[id(one)] = self._keyed_cube(who, one, before, activity)
+            return written[id(one)]
+
+        def beside(tx: sa.Connection) -> None:
+            also = self.door.beside((cube, entries[one]) for one, cube in written.items())
+            if also is not None:
+                also(tx)
 
         activity = partial(self.activity, who=who)
-        self._shelves.write(shelf, parts, activity, build, self._embedder.fingerprint)
+        self._shelves.write(shelf, parts, activity, build, self._embedder.fingerprint, also=beside)
+
+    def _admitted(self, one: KeyedDraft) -> tuple[KeyedDraft, Entry]:
+        if one.draft is None:
+            return one, Entry()
+        [(draft, entry)] = self.door.admit([one.draft], one.namespace, keyed=True)
+        return replace(one, draft=draft, spans=moved(one.spans, entry.edits)), entry
 
     def sweep(self, root: Namespace, who: Principal, shelf: str) -> int:
         """Take away what has outlived its time on a shelf; return how many."""
@@ -311,6 +343,7 @@ class MemOperator:
                     expires_at=draft.expires_at,
                     priority=draft.priority,
                     sensitivity=(*draft.sensitivity, *spaces.labels(path)),
+                    trust=draft.trust,
                 ),
                 behaviour=Behaviour(context_fingerprint=_fingerprint(draft)),
             ),

@@ -44,6 +44,9 @@ class SearchPolicy:
     """Weight of being linked to what the other sources found first (see ``organise``)."""
     superseded: float = 1.0
     """0: leave what was replaced where it is; else what replaced it comes first."""
+    untrusted: float = 0.9
+    """What the scores of memories of low trust (tools, documents, imports) are multiplied with,
+    where a user's or the assistant's are found beside them; 1: they rank as all others."""
     same_words: float = 0.97
     """Cosine from which two memories with mostly the same words count as one in a result."""
 
@@ -58,6 +61,8 @@ class SearchPolicy:
             raise InvalidInputError("dense and lexical are both 0: nothing would be searched")
         if self.rrf_k < 1 or self.candidates < 1 or not self.half_life_days > 0:
             raise InvalidInputError("rrf_k, candidates and half_life_days must be positive")
+        if not 0 < self.untrusted <= 1:
+            raise InvalidInputError(f"untrusted is {self.untrusted}: give a number over 0, up to 1")
 
 
 LINKED_FROM = 8
@@ -187,6 +192,10 @@ def _ranked(
     if policy.recency or (policy.event_time and call.window):
         cubes = view.load(list(fused))
         fused = _timed(fused, cubes, call.window, view.now, policy)
+    if policy.untrusted < 1:
+        low = view.untrusted(list(fused))
+        if len(low) < len(fused):
+            fused = {pk: n * policy.untrusted if pk in low else n for pk, n in fused.items()}
     # Who is first by meaning and second by words ties with who is the other way round.
     near = parts.get("dense", {})
     order = sorted(fused, key=lambda pk: (-fused[pk], -near.get(pk, -1.0), pk))

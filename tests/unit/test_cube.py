@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from memos_integrations import MemCube
 from memos_integrations.cube import (
+    LEVELS,
     Activation,
     Behaviour,
     Descriptive,
@@ -39,7 +40,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 texts = st.text(
     st.characters(codec="utf-8", exclude_characters=[chr(c) for c in range(32)]), min_size=1
-).filter(str.strip)
+).filter(lambda text: text.strip() and len(text.encode()) <= 256)
 zones = st.sampled_from([UTC, timezone(timedelta(hours=-7)), timezone(timedelta(hours=5.5))])
 times = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=zones)
 words = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
@@ -86,6 +87,7 @@ headers = st.builds(
         expires_at=st.none() | times,
         priority=st.integers(0, 9),
         sensitivity=st.lists(texts, max_size=2).map(tuple),
+        trust=st.none() | st.sampled_from(LEVELS),
         frozen=st.booleans(),
     ),
     behaviour=st.builds(
@@ -139,7 +141,7 @@ def test_the_strategies_above_fill_every_field() -> None:
         *("semantic_type", "tags", "metadata"),
     }
     assert set(Governance.model_fields) == {
-        *("owner", "access", "expires_at", "priority", "sensitivity", "frozen"),
+        *("owner", "access", "expires_at", "priority", "sensitivity", "trust", "frozen"),
     }
     assert set(Behaviour.model_fields) == {
         *("uses", "last_used_at", "heat", "context_fingerprint", "previous_version"),

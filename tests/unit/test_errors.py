@@ -18,6 +18,8 @@ from memos_integrations.errors import (
     IllegalTransitionError,
     MemOSError,
     PipelineError,
+    RateLimitError,
+    SensitiveContentError,
     VersionConflictError,
 )
 
@@ -28,6 +30,13 @@ ERRORS: dict[str, Kind] = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, MemOSError)
 }
+WITH_PARTS = (
+    VersionConflictError,
+    IllegalTransitionError,
+    BranchConflictError,
+    SensitiveContentError,
+    RateLimitError,
+)
 LINE = re.compile(r"^(?P<branch>[ │├└─]*)(?P<name>\w+Error)\b(?: \((?P<builtin>\w+)\))?", re.M)
 
 
@@ -66,6 +75,10 @@ def made(kind: Kind) -> MemOSError:
         return BranchConflictError("what if", ["7 became this and that"])
     if issubclass(kind, PipelineError):
         return kind("digest", "merge", "it's what to do")
+    if kind is SensitiveContentError:
+        return SensitiveContentError("card", "text, characters 3 to 9")
+    if kind is RateLimitError:
+        return RateLimitError("maya", 1.5)
     return kind("it's what to do")
 
 
@@ -77,12 +90,7 @@ def test_each_error_is_documented_and_no_runtime_error(kind: Kind) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        k
-        for k in ERRORS.values()
-        if k not in (VersionConflictError, IllegalTransitionError, BranchConflictError)
-        and not issubclass(k, PipelineError)
-    ],
+    [k for k in ERRORS.values() if k not in WITH_PARTS and not issubclass(k, PipelineError)],
 )
 def test_a_message_is_printed_as_it_is(kind: Kind) -> None:
     assert str(made(kind)) == "it's what to do"

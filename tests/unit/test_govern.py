@@ -284,7 +284,7 @@ def test_bad_arguments(governed: MemOS) -> None:
 
 # Nothing without a principal --------------------------------------------------------------------
 
-KEEPERS = {"at", "close", "open", "path", "reindex", "scheduler", "stats"}
+KEEPERS = {"at", "close", "open", "path", "reindex", "reseal", "scheduler", "stats"}
 """What the process does that opened the folder: it can read the files anyway."""
 
 NO_MEMORIES = {

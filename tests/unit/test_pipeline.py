@@ -20,11 +20,13 @@ from memos_integrations.errors import (
     MemOSError,
     PipelineConflictError,
     PipelineError,
+    RateLimitError,
     ReadOnlyMomentError,
     VersionConflictError,
 )
 from memos_integrations.interface.pipeline import Pipeline
 from memos_integrations.interface.pipelining.steps import Step
+from memos_integrations.operation.rate import RateLimit
 from memos_integrations.testing import CountingIds, FakeClock, WordEmbedder
 from tests.conftest import Opener
 
@@ -555,3 +557,20 @@ def test_a_run_is_one_entry_of_the_audit_log_and_a_dry_one_none(alice: MemorySes
     assert entry.fields["activity"] == done.activity_id
     assert done["signed"].id in {id for id, _ in entry.memories}
     assert alice.verify_audit()
+
+
+def test_a_run_counts_against_the_rate_once_and_a_dry_one_not(open_store: Opener) -> None:
+    alice = open_store(clock=FakeClock(), rate=RateLimit(writes=5)).session("alice")
+    three = Pipeline("three")
+    for text in ("a boat", "a piano", "a plum"):
+        three = three.add([text], name=text.split()[1])
+    alice.run(three, dry_run=True)
+    alice.run(three, dry_run=True)
+    assert alice.run(three).rounds > 1
+    with pytest.raises(PipelineError) as stopped:
+        alice.run(three)
+    assert isinstance(stopped.value.__cause__, RateLimitError)
+    assert alice.count() == 3
+    alice.add(["two", "more"])
+    with pytest.raises(RateLimitError):
+        alice.add("one too many")

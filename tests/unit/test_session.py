@@ -498,6 +498,7 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"forget", "receipts", "retain", "hold", "lift", "retention", "sweep"}
     verbs |= {"space", "spaces"}
     verbs |= {"audit", "audit_head", "verify_audit", "export_audit"}
+    verbs |= {"reveal", "quarantined", "release"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
         "audited",
