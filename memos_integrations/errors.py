@@ -27,6 +27,8 @@
     ├── ModelError                            a language model, or its tokenizer, cannot do this
     │   ├── ModelLoadError (OSError)          it cannot be loaded from where you said
     │   └── ChatTemplateError (ValueError)    its chat template refuses the messages
+    ├── ArchiveError (ValueError)             an archive is damaged, hostile, or of a newer release
+    ├── PackageError (ValueError)             a package is altered, badly signed, expired or older
     ├── RecallTimeoutError (TimeoutError)     the memory took longer than it was given
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     └── StoreError
@@ -229,6 +231,14 @@ class ModelLoadError(ModelError, OSError):
 
 class ChatTemplateError(ModelError, ValueError):
     """The chat template refuses the messages however they are arranged; in its words."""
+
+
+class ArchiveError(MemOSError, ValueError):
+    """An archive cannot be written or loaded; nothing was written into the store."""
+
+
+class PackageError(MemOSError, ValueError):
+    """A published package cannot be trusted or used; nothing of it was taken in."""
 
 
 class RecallTimeoutError(MemOSError, TimeoutError):

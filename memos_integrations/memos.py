@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ from memos_integrations.infrastructure.access import ANYONE, AccessRules, Asker
 from memos_integrations.infrastructure.erasure import recover
 from memos_integrations.infrastructure.governance import write_policy
 from memos_integrations.infrastructure.index_keeper import IndexPolicy
+from memos_integrations.infrastructure.market.shop import withdraw
 from memos_integrations.infrastructure.reindex import reindex
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
@@ -83,7 +85,9 @@ class MemOS:
         vault.watch_erasures(self.pieces.erase_cubes)
         self.remotes = Remotes(vault)
         """Where these caches were sent to."""
-        recover(vault, clock.now)
+        vault.watch_erasures(partial(withdraw, vault.folder))
+        for receipt in recover(vault, clock.now):
+            withdraw(vault.folder, receipt.ids)
         _open[vault.folder.resolve()] = self
 
     @classmethod

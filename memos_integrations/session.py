@@ -32,6 +32,8 @@ from memos_integrations.infrastructure.activity_log import LogEntry
 from memos_integrations.infrastructure.audit import Entry
 from memos_integrations.infrastructure.audit_check import Head, Verdict
 from memos_integrations.infrastructure.links import Link
+from memos_integrations.infrastructure.market.following import Subscription
+from memos_integrations.infrastructure.market.packages import Package
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.prov_export.blaming import Blame
 from memos_integrations.infrastructure.prov_export.comparing import Comparison
@@ -41,6 +43,8 @@ from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.retention import Rule
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.spaces import Space, SpaceKind
+from memos_integrations.infrastructure.transfer.dumping import Dumped
+from memos_integrations.infrastructure.transfer.loading import Loaded
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
@@ -62,6 +66,7 @@ from memos_integrations.session_branch import BranchVerbs
 from memos_integrations.session_forget import Asked, ForgetVerbs
 from memos_integrations.session_govern import Decision, GovernVerbs
 from memos_integrations.session_lineage import Impact, LineageVerbs
+from memos_integrations.session_market import MarketVerbs, Offer, Pulled, Trace
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
 from memos_integrations.session_pipeline import PipelineRun, PipelineVerbs
@@ -99,6 +104,7 @@ class MemorySession(
     SpaceVerbs,
     AuditVerbs,
     SafetyVerbs,
+    MarketVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -325,6 +331,10 @@ class MemorySession(
 
     def _moment_of_search(self) -> Choose | None:
         """The moment that searches are of; ``None``: now."""
+        return None
+
+    def _moment_shown(self) -> Moment | None:
+        """The moment that is shown; ``None``: now."""
         return None
 
     def embed(self, question: str) -> Vectors:
@@ -743,6 +753,48 @@ class MemorySession(
         """:meth:`sweep`, without blocking the event loop."""
         return await offload(self.sweep, **options)
 
+    async def adump(self, path: str | os.PathLike[str], **options: Any) -> Dumped:
+        """:meth:`dump`, without blocking the event loop."""
+        return await offload(self.dump, path, **options)
+
+    async def aload(self, path: str | os.PathLike[str], **options: Any) -> Loaded:
+        """:meth:`load`, without blocking the event loop."""
+        return await offload(self.load, path, **options)
+
+    async def aimport_from(self, kind: str, source: Any, **options: Any) -> Loaded:
+        """:meth:`import_from`, without blocking the event loop."""
+        return await offload(self.import_from, kind, source, **options)
+
+    async def apublish(self, place: object, name: str, **options: Any) -> Package:
+        """:meth:`publish`, without blocking the event loop."""
+        return await offload(self.publish, place, name, **options)
+
+    async def apackages(
+        self, place: object, query: str | None = None, **options: Any
+    ) -> builtins.list[Offer]:
+        """:meth:`packages`, without blocking the event loop."""
+        return await offload(self.packages, place, query, **options)
+
+    async def asubscribe(self, place: object, name: str, *, publisher: str) -> Pulled:
+        """:meth:`subscribe`, without blocking the event loop."""
+        return await offload(self.subscribe, place, name, publisher=publisher)
+
+    async def apull(self, name: str, **options: Any) -> Pulled:
+        """:meth:`pull`, without blocking the event loop."""
+        return await offload(self.pull, name, **options)
+
+    async def aunsubscribe(self, name: str) -> Receipt:
+        """:meth:`unsubscribe`, without blocking the event loop."""
+        return await offload(self.unsubscribe, name)
+
+    async def asubscriptions(self) -> builtins.list[Subscription]:
+        """:meth:`subscriptions`, without blocking the event loop."""
+        return await offload(self.subscriptions)
+
+    async def atrace(self, text: str, **options: Any) -> builtins.list[Trace]:
+        """:meth:`trace`, without blocking the event loop."""
+        return await offload(self.trace, text, **options)
+
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
@@ -812,6 +864,9 @@ class PastSession(MemorySession):
     def _may_write(self) -> None:
         self._refuse()
 
+    def _moment_shown(self) -> Moment | None:
+        return self.moment
+
     def below(self, *parts: str) -> MemorySession:
         """The same moment of a namespace below this one."""
         return PastSession.of(super().below(*parts), self.moment)
@@ -839,6 +894,8 @@ class PastSession(MemorySession):
     branch = merge_branch = drop_branch = organise = _refuse
     grant = revoke = forget = release = _refuse
     retain = hold = lift = sweep = space = _refuse
+    load = import_from = _refuse
+    publish = subscribe = pull = unsubscribe = _refuse
 
 
 async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -19,9 +19,11 @@ from memos_integrations.cli.kv import kv
 from memos_integrations.cli.lifecycle_command import lifecycle
 from memos_integrations.cli.lineage_command import lineage
 from memos_integrations.cli.log_command import log
+from memos_integrations.cli.market_command import market
 from memos_integrations.cli.pipeline_command import pipeline
 from memos_integrations.cli.quarantine_command import quarantine
 from memos_integrations.cli.retention_command import retention
+from memos_integrations.cli.transfer_command import dump, import_, load
 from memos_integrations.cli.upkeep import doctor, reindex, stats
 
 
@@ -69,9 +71,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 reading = (search, show, history, lineage, lifecycle, log, stats)
-for command in (add, *reading, forget, quarantine, demo, doctor, reindex):
+for command in (add, *reading, forget, quarantine, dump, load, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
-for group in (kv, pipeline, audit, retention):
+app.command("import", epilog=EXIT_CODES)(import_)
+for group in (kv, pipeline, audit, retention, market):
     app.add_typer(group)
 
 

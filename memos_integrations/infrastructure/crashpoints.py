@@ -33,6 +33,8 @@ NAMES = (
     "erasure-words-gone",
     "erasure-compacted",
     "page-resealed",
+    "archive-half-written",
+    "archive-written",
 )
 
 

@@ -7,7 +7,7 @@ its transaction is committed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -90,6 +90,26 @@ def end_grant(tx: sa.Connection, grant_id: str, by: str, at: datetime) -> None:
 def read_grants(tx: sa.Connection) -> list[Grant]:
     """Every grant there ever was, oldest first."""
     return [_grant(row) for row in tx.execute(sa.select(grants).order_by(grants.c.pk))]
+
+
+def loaded_grant(said: Mapping[str, Any]) -> Grant:
+    """A grant as an archive has it, which was checked."""
+    end = said["expires_at"]
+    return Grant(
+        id=said["id"],
+        rights=frozenset(said["rights"]),
+        namespace=tuple(json.loads(said["path"])),
+        granted_by=said["granted_by"],
+        at=from_micros(said["at"]),
+        principal=said["principal"],
+        role=said["role"],
+        tag=said["tag"],
+        semantic_type=said["semantic_type"],
+        memory_id=said["memory"],
+        purpose=said["purpose"],
+        expires_at=None if end is None else from_micros(end),
+        via=said["via"],
+    )
 
 
 def _grant(row: sa.Row[Any]) -> Grant:

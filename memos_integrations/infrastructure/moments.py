@@ -14,9 +14,12 @@ from memos_integrations.infrastructure.schema import (
     from_micros,
     moments,
     namespaces,
+    settings,
     to_micros,
 )
 
+LOADED = "loaded"
+"""Setting of a store whose activities do not stand in the order of their times."""
 BRANCH = "\N{BLACK RIGHT-POINTING TRIANGLE} branch"
 """The name of the moment at which a branch began; it is there for as long as the branch is."""
 
@@ -33,7 +36,15 @@ class Moment:
 
 
 def at(tx: sa.Connection, when: datetime) -> Moment:
-    """The moment after the last activity at or before ``when``."""
+    """The moment after the last activity at or before ``when``.
+
+    Where older activities were loaded among younger ones, it is the one before the first activity
+    after ``when``: what was loaded is known since it was loaded.
+    """
+    if tx.execute(sa.select(settings.c.value).where(settings.c.key == LOADED)).scalar():
+        later = sa.select(sa.func.min(activities.c.pk)).where(activities.c.at > to_micros(when))
+        first = tx.execute(later).scalar()
+        return latest(tx, when) if first is None else Moment(when, first - 1)
     query = (
         sa.select(activities.c.pk)
         .where(activities.c.at <= to_micros(when))

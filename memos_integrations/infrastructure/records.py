@@ -156,7 +156,7 @@ def insert_rows(
     tx.execute(
         sa.insert(versions),
         [
-            _version_row(first_version + i, first_cube + i, activity_pk, cube)
+            version_row(first_version + i, first_cube + i, activity_pk, cube)
             for i, cube in enumerate(new)
         ],
     )
@@ -184,7 +184,7 @@ def insert_version(tx: sa.Connection, activity_pk: int, before: Head, after: Mem
     """Write the next version of a cube; what searches find it by stays as it is."""
     [(_, last_version)] = hot(tx, _LAST_KEYS)
     version_pk = last_version + 1
-    tx.execute(sa.insert(versions), [_version_row(version_pk, before.cube_pk, activity_pk, after)])
+    tx.execute(sa.insert(versions), [version_row(version_pk, before.cube_pk, activity_pk, after)])
     tx.execute(
         sa.insert(edges).values(
             subject_pk=version_pk, object_pk=before.version_pk, relation="wasRevisionOf"
@@ -277,7 +277,8 @@ def queue_everything(tx: sa.Connection, folder: str) -> None:
     tx.execute(sa.insert(settings).values(key="index_folder", value=folder))
 
 
-def _version_row(pk: int, cube_pk: int, activity_pk: int, cube: MemCube) -> dict[str, Any]:
+def version_row(pk: int, cube_pk: int, activity_pk: int, cube: MemCube) -> dict[str, Any]:
+    """A version as a row of its table."""
     about, rules = cube.header.descriptive, cube.header.governance
     return {
         "pk": pk,

@@ -43,6 +43,7 @@ from memos_integrations.infrastructure import (
     quarantine,
     records,
     retention,
+    subscribed,
     transitions,
 )
 from memos_integrations.infrastructure.access import (
@@ -355,6 +356,7 @@ class MemVault:
             self._flush(tx)  # a use that was counted in memory may have activated it
             heads = [self._present(tx, path, one) for one in cube_ids]
             found = {head.cube_pk: head.cube for _, head in heads}
+            subscribed.refuse_change(tx, found)
             activity_pk = records.insert_activity(tx, heads[0][0].pk, activity)
             moves = [(pk, cube.state, after(cube)) for pk, cube in found.items()]
             transitions.move(tx, activity_pk, [m for m in moves if m[1] != m[2]], reason)
@@ -603,6 +605,11 @@ class MemVault:
     def now(self) -> datetime:
         """The time by the store's clock."""
         return self._clock.now()
+
+    def read_rules_again(self) -> None:
+        """Grants were written: they are in force when this returns."""
+        with self._changing_rules, self._database.read() as tx:
+            self._shared.rules = governance.read_rules(tx)
 
     def grants(self) -> list[Grant]:
         """Every grant there ever was, oldest first."""

@@ -80,12 +80,16 @@ class Door:
         kept = [(cube, entry) for cube, entry in written if entry.pieces or entry.why]
         return (lambda tx: self._keep(tx, kept)) if kept else None
 
+    def keep(self, tx: sa.Connection, cube_id: str, version: int, entry: Entry) -> None:
+        """Write what stands beside a version that was just written."""
+        if entry.pieces and self.guard is not None and self.guard.sealer is not None:
+            sealed.write(tx, self.guard.sealer, cube_id, version, entry.pieces)
+        if entry.why is not None:
+            quarantine.put(tx, cube_id, entry.why)
+
     def _keep(self, tx: sa.Connection, kept: Iterable[tuple[MemCube, Entry]]) -> None:
         for cube, entry in kept:
-            if entry.pieces and self.guard is not None and self.guard.sealer is not None:
-                sealed.write(tx, self.guard.sealer, cube.id, cube.version, entry.pieces)
-            if entry.why is not None:
-                quarantine.put(tx, cube.id, entry.why)
+            self.keep(tx, cube.id, cube.version, entry)
 
     def _masked(
         self, guard: Guard, before: MemCube, changed: dict[str, Any], seen: Pass

@@ -146,7 +146,9 @@ def test_killed_at_twenty_five_random_moments(folder: Path, seed: int) -> None:
         one_life(folder, ledger, draw)
 
 
-@pytest.mark.parametrize("name", [n for n in crashpoints.NAMES if not n.startswith("job")])
+@pytest.mark.parametrize(
+    "name", [n for n in crashpoints.NAMES if not n.startswith(("job", "archive"))]
+)
 def test_killed_at_a_named_point(folder: Path, name: str) -> None:
     ledger = Ledger()
     nth = {"write-begun": 9, "before-commit": 7, "after-commit": 8, "cubes-written": 5}.get(name, 1)

@@ -498,7 +498,8 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"forget", "receipts", "retain", "hold", "lift", "retention", "sweep"}
     verbs |= {"space", "spaces"}
     verbs |= {"audit", "audit_head", "verify_audit", "export_audit"}
-    verbs |= {"reveal", "quarantined", "release"}
+    verbs |= {"reveal", "quarantined", "release", "dump", "load", "import_from"}
+    verbs |= {"publish", "packages", "subscribe", "pull", "unsubscribe", "subscriptions", "trace"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
         "audited",

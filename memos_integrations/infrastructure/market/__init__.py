@@ -1,0 +1,1 @@
+"""MemStore: memories published as signed packages, and followed by who subscribes."""

@@ -1,0 +1,1 @@
+"""MemDumper and MemLoader: memories as a portable archive, and back."""
