@@ -165,7 +165,8 @@ def _over(rule: Rule, now: datetime, recent: Recent) -> Clause:
     since = to_micros(now) - rule.seconds * _MICROS
     if rule.kind == "ttl":
         return CURRENT.c.created_at <= since
-    last = sa.select(usage.c.last_used_at).where(usage.c.cube_pk == cubes.c.pk).scalar_subquery()
+    of_it = sa.select(usage.c.last_used_at).where(usage.c.cube_pk == cubes.c.pk)
+    last = of_it.correlate(cubes).scalar_subquery()
     unused = sa.and_(CURRENT.c.created_at <= since, sa.func.coalesce(last, 0) <= since)
     later = [pk for pk, at in recent.items() if at > since]
     return sa.and_(unused, cubes.c.pk.not_in(_each(later))) if later else unused

@@ -311,3 +311,16 @@ async def test_the_twins(alice: MemorySession) -> None:
     assert await alice.aretention() == [rule, hold]
     await alice.alift(hold)
     assert (await alice.asweep(dry_run=True)).due == ()
+
+
+def test_a_use_that_is_written_prolongs_its_own_memory_alone(
+    memory: MemOS, clock: FakeClock
+) -> None:
+    alice = memory.session("alice")
+    plum, boat = alice.add(["a plum", "a boat"])
+    alice.retain(unused=timedelta(minutes=10))
+    clock.advance(minutes=9)
+    assert alice.search("plum", limit=1)[0].cube.id == plum.id
+    memory.vault.flush_counters()
+    clock.advance(minutes=1)
+    assert [cube.id for cube in alice.get_many([plum.id, boat.id])] == [plum.id]

@@ -184,7 +184,7 @@ def test_the_model_is_not_empty(store: tuple[MemorySession, list[MemCube]]) -> N
 
 def test_every_header_field_can_be_filtered() -> None:
     fields = {*Descriptive.model_fields, *Governance.model_fields, *Behaviour.model_fields}
-    assert fields - set(FIELDS) == {"metadata", "previous_version"}
+    assert fields - set(FIELDS) == {"metadata", "previous_version", "trust"}
     assert set(FIELDS) == set(BY_FIELD)
 
 

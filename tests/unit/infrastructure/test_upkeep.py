@@ -78,7 +78,7 @@ def test_every_header_field_can_be_filtered() -> None:
     from memos_integrations.cube import Behaviour, Descriptive, Governance
 
     fields = {*Descriptive.model_fields, *Governance.model_fields, *Behaviour.model_fields}
-    assert fields - set(FIELDS) == {"metadata", "previous_version"}
+    assert fields - set(FIELDS) == {"metadata", "previous_version", "trust"}
 
 
 # Doctor ----------------------------------------------------------------------------------------
