@@ -6,7 +6,10 @@ package: neither its rules nor its SQL.
 
 from __future__ import annotations
 
+import json
 import random
+import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -205,6 +208,16 @@ def found(session: MemorySession, ask: Callable[[str], object], cube_id: str) ->
     return True
 
 
+def leaves(session: MemorySession, cube_id: str) -> bool:
+    """Whether a memory is in an archive that the session writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = session.dump(Path(folder) / "out", filters={"id": cube_id}).path
+        with zipfile.ZipFile(path) as archive:
+            there = "memories.jsonl" in archive.namelist()  # a table without rows is left out
+            lines = archive.read("memories.jsonl").splitlines() if there else []
+    return cube_id in {json.loads(line)["id"] for line in lines}
+
+
 READS: dict[str, Callable[[World, MemorySession, Memory], bool]] = {
     "get": lambda w, s, m: found(s, s.get, m["id"]),
     "first version": lambda w, s, m: found(s, lambda one: s.get(one, version=1), m["id"]),
@@ -236,6 +249,7 @@ READS: dict[str, Callable[[World, MemorySession, Memory], bool]] = {
         m["id"] in {one.node.node_id for one in LlamaIndexRetriever(s, limit=99).retrieve("parrot")}
     ),
     "cache": lambda w, s, m: not s._vault.outdated([(m["id"], m.get("version", 1))]),
+    "export": lambda w, s, m: leaves(s, m["id"]),
     "may": lambda w, s, m: bool(s.may("read", m["id"])),
 }
 
