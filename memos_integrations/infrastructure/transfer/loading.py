@@ -187,6 +187,11 @@ class MemLoader:
 _UNORDERED = "SELECT 1 FROM activities AS a JOIN activities AS b ON b.n = a.n + 1 AND b.at < a.at"
 _CHANGED = "SELECT id FROM memories WHERE fate IN ('onward', 'next', 'restated')"
 _WRITTEN = "fate IN ('new', 'onward', 'next')"
+_WRITING = (
+    "SELECT activity FROM versions JOIN memories USING (id) "
+    "WHERE fate = 'new' OR (fate = 'onward' AND version > seen) UNION "
+    "SELECT activity FROM transitions JOIN memories ON memory = memories.id WHERE fate = 'new'"
+)
 _UNEMBEDDED = (
     "SELECT memories.id, versions.body, memories.parts FROM memories JOIN versions "
     "ON versions.id = memories.id AND versions.version = memories.head "
@@ -231,6 +236,7 @@ class _Writer:
             self._restate()
         if self._manner.grants:
             self._grants()
+        self._log()
         self._manner.also(self._tx, self._base["cubes"])
         follows = [self._vault.index_if_large(self._tx, one.path) for one in self._spaces.values()]
         return any(follows)
@@ -248,39 +254,45 @@ class _Writer:
 
     def _activities(self) -> None:
         base = self._base["activities"]
-        writing = (
-            "SELECT activity FROM versions JOIN memories USING (id) "
-            "WHERE fate = 'new' OR (fate = 'onward' AND version > seen) UNION "
-            "SELECT activity FROM transitions JOIN memories ON memory = memories.id "
-            "WHERE fate = 'new'"
-        )
         # What an activity wrote stands in the audit log for good: what is new is by a twin of it.
-        twins = self._staged.rows(f"SELECT n FROM activities WHERE known > 0 AND id IN ({writing})")
+        twins = self._staged.rows(
+            f"SELECT n FROM activities WHERE known > 0 AND id IN ({_WRITING})"
+        )
         for (n,) in [*twins]:
             self._staged.change(
                 "UPDATE activities SET known = NULL, twin = ? WHERE n = ?", [(str(uuid4()), n)]
             )
-        query = (
-            "SELECT n, coalesce(twin, id), path, verb, principal, at FROM activities WHERE known "
-            f"IS NULL AND id IN ({writing} UNION SELECT activity FROM links) ORDER BY n"
-        )
-        for page in _pages(self._staged.rows(query)):
-            rows = [
-                (base + n, id, self._space(path).pk, verb, who, at)
-                for n, id, path, verb, who, at in page
-            ]
-            self._many(
+        for rows in self._coming():
+            self._tx.exec_driver_sql(
                 "INSERT INTO activities (pk, id, namespace_pk, verb, principal, at) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                iter(rows),
+                [(base + n, id, self._space(path).pk, *said) for n, id, path, *said in rows],
             )
-            for pk, id, space, verb, who, at in rows:
-                said = {"activity": id, "verb": verb, "who": who, "at": at}
-                said["loaded"] = self._manner.source
-                audit.note(self._tx, audit.Deed(pk, space, said, None))
         if base or self._staged.one(_UNORDERED):  # clock and order part ways from here on
             self._tx.execute(sa.delete(settings).where(settings.c.key == LOADED))
             self._tx.execute(sa.insert(settings).values(key=LOADED, value="1"))
+
+    def _coming(self) -> Iterator[list[tuple[Any, ...]]]:
+        """The activities that are to be written, in their order, many at a time."""
+        query = (
+            "SELECT n, coalesce(twin, id), path, verb, principal, at FROM activities WHERE known "
+            f"IS NULL AND id IN ({_WRITING} UNION SELECT activity FROM links) ORDER BY n"
+        )
+        return _pages(self._staged.rows(query))
+
+    def _log(self) -> None:
+        """Each activity with what it wrote, in the audit log; those of this load follow."""
+        base = self._base["activities"]
+        for rows in self._coming():
+            wrote = audit.touched(self._tx, base + rows[0][0], base + rows[-1][0])
+            entries = []
+            for n, id, path, verb, who, at in rows:
+                said = {"activity": id, "verb": verb, "who": who, "at": at}
+                said |= {"in": json.loads(path), "decision": "allowed"}
+                said |= {"loaded": self._manner.source}
+                memories = wrote.get(base + n)
+                entries.append(said | ({"memories": memories} if memories else {}))
+            audit.append(self._tx, entries, self._vault.id)
 
     def _begin(self, path: Namespace, activity: Activity) -> None:
         key = json.dumps(path)
