@@ -174,7 +174,7 @@ class Accelerator:
             except MemOSError as error:
                 self._failed += 1
                 log.warning("a prompt was not precomputed: %s", error)
-            except Exception:
+            except Exception:  # a background thread tells, and goes on
                 self._failed += 1
                 log.exception("a prompt was not precomputed")
             finally:

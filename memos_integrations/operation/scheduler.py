@@ -207,7 +207,7 @@ class MemScheduler:
             self.tick()
         except MemOSError as error:
             log.warning("the scheduler's tick failed and is tried again: %s", error)
-        except Exception:
+        except Exception:  # a background thread tells, and goes on
             log.exception("the scheduler's tick failed and is tried again")
 
     # A step -------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ class MemScheduler:
                 self._end(job, self._move(job))
         except (CubeNotFoundError, IllegalTransitionError, _Overtaken) as error:
             self._end(job, str(error))
-        except Exception as error:
+        except Exception as error:  # what a cache raises ends this job, not the tick
             if not isinstance(error, MemOSError):
                 log.exception("a job of the scheduler failed")
             self._commit(lambda tx: jobs.count_attempt(tx, job.pk))

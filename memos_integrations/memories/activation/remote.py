@@ -309,7 +309,7 @@ class RemoteTier:
             if self.store.send(digest, self.folder.catalogue, self._expect):
                 self._count("sent")
                 self._make_room(keep=digest)
-        except Exception:
+        except Exception:  # counted, and raised again
             self._count("unsent")
             self._written(digest)  # again, after the others
             raise
