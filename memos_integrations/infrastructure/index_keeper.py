@@ -6,7 +6,6 @@ exactly and this thread mends the index meanwhile.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import threading
@@ -16,23 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from memos_integrations.errors import MemOSError
 from memos_integrations.infrastructure import crashpoints, seal
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
+from memos_integrations.infrastructure.index_calls import IndexClosed, OpenIndex
 from memos_integrations.infrastructure.index_files import IndexDamaged, IndexFiles
 from memos_integrations.infrastructure.index_probe import audit, probe
-from memos_integrations.infrastructure.records import queue_everything
-from memos_integrations.infrastructure.schema import (
-    activities,
-    embeddings,
-    namespaces,
-    outbox,
-    settings,
-    versions,
-)
+from memos_integrations.infrastructure.indexed_records import IndexedRecords
+from memos_integrations.infrastructure.renewals import Renewals
 from memos_integrations.infrastructure.vectors import ChromaIndex, decode
 from memos_integrations.protocols import VectorIndex, Vectors
 
@@ -75,16 +66,18 @@ class IndexKeeper:
         opener: Callable[[Path], VectorIndex] = ChromaIndex,
     ) -> None:
         self._database, self._folder, self._policy, self._opener = database, folder, policy, opener
+        self._records = IndexedRecords(database)
         self._workers = DeadlineWorkers("memos-index-call")
-        self._index: VectorIndex | None = None
+        self._index: OpenIndex | None = None
+        self._former: list[OpenIndex] = []
+        """Thrown away, with calls that still run."""
         self._path: Path | None = None
         self._files = IndexFiles()
         self._state = "idle"
         self._trouble = ""
         self._last_write = 0.0
         self._stopping = False
-        self._to_renew = False
-        self._renewed = threading.Event()
+        self._renewals = Renewals()
         self._wake = threading.Event()
         self._caught_up = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -106,7 +99,10 @@ class IndexKeeper:
         index = self._index
         if index is None or self._state != "ready":
             return lambda: None
-        answer = self._workers.start(index.query, collection, vector, limit)
+        try:
+            answer = index.start(lambda one: one.query(collection, vector, limit))
+        except IndexClosed:
+            return lambda: None
 
         def found() -> Found | None:
             try:
@@ -119,12 +115,9 @@ class IndexKeeper:
 
     def doubt(self, key: int, vector: Vectors, claimed: float) -> None:
         """The index gave ``key`` another cosine than a snapshot: is it wrong, or only newer?"""
-        with self._database.read() as tx:
-            changing = tx.execute(sa.select(outbox.c.seq).where(outbox.c.cube_pk == key)).first()
-            query = sa.select(embeddings.c.vector).where(embeddings.c.cube_pk == key)
-            blob = tx.execute(query).scalar()
+        changing, blob = self._records.entry(key)
         newer = blob is not None and abs(float(decode([blob])[0] @ vector) - claimed) < TOLERANCE
-        if changing is None and not newer:
+        if not changing and not newer:
             self.suspect(f"entry {key} is not the vector in the records")
 
     def suspect(self, reason: str) -> None:
@@ -139,10 +132,9 @@ class IndexKeeper:
 
         Searches scan exactly until the new one is filled.
         """
-        self._renewed.clear()
-        self._to_renew = True
+        request = self._renewals.ask()
         self.notify()
-        return self._renewed.wait(seconds)
+        return self._renewals.wait(request, seconds)
 
     @property
     def trouble(self) -> str:
@@ -155,7 +147,7 @@ class IndexKeeper:
         if index is None or self._state != "ready":
             return "" if self._state == "idle" else f"it is {self._state}"
         try:
-            return self._workers.call(300.0, audit, index, self._database.path)
+            return index.call(300.0, lambda one: audit(one, self._database.path))
         except Exception as error:  # noqa: BLE001 - a native library may raise anything
             return f"it cannot be read: {error!r}"
 
@@ -196,6 +188,7 @@ class IndexKeeper:
         if self._index is not None and self._state == "ready":
             self._close_and_seal(seconds)
         self._workers.stop()
+        self._renewals.stop()
         self._state = "closed"
 
     # The thread ---------------------------------------------------------------------------
@@ -231,15 +224,17 @@ class IndexKeeper:
 
     def _step(self) -> None:
         self._wake.clear()
-        if not self._wanted():
+        if not self._records.has_large():
             self._state = "idle"
             return
-        if self._state in ("idle", "checking") and not self._to_renew:
+        if self._state in ("idle", "checking") and not self._renewals.wanted:
             self._adopt()
-        if self._to_renew:
+        if self._renewals.wanted:
             self._state = "rebuilding"
         if self._state == "rebuilding":
             self._rebuild()
+        elif self._renewals.due:
+            self._remove_former()
         self._files.check()
         started = time.monotonic()
         while not self._stopping and self._in_use() and self._drain():
@@ -247,12 +242,12 @@ class IndexKeeper:
                 self._caught_up.notify_all()
             self._give_way(time.monotonic() - started)
             started = time.monotonic()
-        if self._state == "ready" and self._worn():
+        if self._state == "ready" and self._records.worn(self._policy.exact_below):
             self._fail("more was changed than is in it", logging.INFO)
             self._wake.set()
 
     def _in_use(self) -> bool:
-        return self._state == "ready" and not self._to_renew
+        return self._state == "ready" and not self._renewals.wanted
 
     def _give_way(self, worked: float) -> None:
         """While others write, take at most a fifth of the time: searches need not wait for us."""
@@ -260,30 +255,27 @@ class IndexKeeper:
         while time.monotonic() < min(until, self._last_write + BUSY) and not self._stopping:
             time.sleep(0.01)
 
-    def _wanted(self) -> bool:
-        with self._database.read() as tx:
-            query = sa.select(namespaces.c.pk).where(namespaces.c.collection.is_not(None)).limit(1)
-            return tx.execute(query).first() is not None
-
     def _settled(self) -> bool:
-        if not self._wanted():
+        if not self._records.has_large():
             return True
-        with self._database.read() as tx:
-            pending = tx.execute(sa.select(outbox.c.seq).limit(1)).first()
-        return self._state == "ready" and pending is None and not self._worn()
+        return (
+            self._state == "ready"
+            and not self._records.pending()
+            and not self._records.worn(self._policy.exact_below)
+        )
 
     # Opening an index that is there ----------------------------------------------------------
 
     def _adopt(self) -> None:
         """Open the index of last time if it is sound; else ask for a rebuild."""
         self._state = "checking"
-        path = self._current()
+        path = self._named_folder()
         if path is None:
             self._state = "rebuilding"
             return
         if not path.is_dir():
             raise IndexDamaged("its folder is gone")
-        condition = seal.inspect(path, self._watermark(), lambda: self._stopping)
+        condition = seal.inspect(path, self._records.watermark(), lambda: self._stopping)
         if self._stopping:
             return  # the seal stays for the next owner
         if condition == "broken":
@@ -303,75 +295,33 @@ class IndexKeeper:
             self._enqueue(name, {*found["missing"], *found["stale"], *found["extra"]})
 
     def _enqueue(self, collection: str, keys: set[int]) -> None:
-        if not keys:
-            return
-        log.info("vector index: %d entries of %s differ from the records", len(keys), collection)
+        if keys:
+            log.info("vector index: %d entries of %s differ", len(keys), collection)
+            self._records.enqueue(collection, keys)
 
-        def work(tx: sa.Connection) -> None:
-            pk = tx.execute(
-                sa.select(namespaces.c.pk).where(namespaces.c.collection == collection)
-            ).scalar_one()
-            rows = [{"namespace_pk": pk, "cube_pk": key} for key in sorted(keys)]
-            tx.execute(sa.insert(outbox), rows)
-
-        self._database.write(work)
+    def _named_folder(self) -> Path | None:
+        name = self._records.folder()
+        return self._folder / name if name else None
 
     def _open(self, path: Path) -> None:
-        self._index = self._workers.call(self._policy.write_seconds, self._opener, path)
+        index = self._workers.call(self._policy.write_seconds, self._opener, path)
+        self._index = OpenIndex(index, self._workers)
         self._path = path
         self._files = IndexFiles()
         self._state = "ready"
-
-    def _current(self) -> Path | None:
-        with self._database.read() as tx:
-            query = sa.select(settings.c.value).where(settings.c.key == "index_folder")
-            name = tx.execute(query).scalar()
-        return self._folder / name if name else None
-
-    def _watermark(self) -> str:
-        """What identifies a state of the records: the newest version, verb and folder."""
-        with self._database.read() as tx:
-            newest = [
-                tx.execute(sa.select(sa.func.max(column))).scalar()
-                for column in (versions.c.pk, activities.c.pk)
-            ]
-            store = tx.execute(
-                sa.select(settings.c.value).where(settings.c.key == "store_id")
-            ).scalar()
-        return json.dumps([store, *newest])
 
     # Following -----------------------------------------------------------------------------
 
     def _drain(self) -> bool:
         """Apply one batch of the outbox; ``False`` when there is nothing left."""
-        with self._database.read() as tx:
-            rows = tx.execute(
-                sa.select(
-                    outbox.c.seq, outbox.c.namespace_pk, outbox.c.cube_pk, namespaces.c.collection
-                )
-                .join(namespaces, namespaces.c.pk == outbox.c.namespace_pk)
-                .order_by(outbox.c.seq)
-                .limit(self._policy.batch)
-            ).all()
-            if not rows:
-                return False
-            keys = {row.cube_pk for row in rows}
-            vectors = dict(
-                tx.execute(
-                    sa.select(embeddings.c.cube_pk, embeddings.c.vector).where(
-                        embeddings.c.cube_pk.in_(keys)
-                    )
-                ).all()
-            )
+        batch = self._records.batch(self._policy.batch)
+        if batch is None:
+            return False
         crashpoints.reach("index-batch-read")
-        for collection in dict.fromkeys(row.collection for row in rows):
-            of_it = {row.cube_pk for row in rows if row.collection == collection}
-            self._apply(collection, of_it, vectors)
+        for collection, keys in batch.keys.items():
+            self._apply(collection, keys, batch.vectors)
         crashpoints.reach("index-batch-applied")
-        last = rows[-1].seq
-        self._database.write(
-            lambda tx: tx.execute(sa.delete(outbox).where(outbox.c.seq <= last)) and None
-        )
+        self._records.done(batch)
         crashpoints.reach("index-batch-recorded")
         self._files.remember(self._path)
         return True
@@ -383,47 +333,48 @@ class IndexKeeper:
         present = sorted(keys & vectors.keys())
         gone = sorted(keys - vectors.keys())
         if gone:
-            self._workers.call(seconds, index.delete, collection, gone)
+            index.call(seconds, lambda one: one.delete(collection, gone))
         if present:
             matrix = decode([vectors[key] for key in present])
-            self._workers.call(seconds, index.upsert, collection, present, matrix)
+            index.call(seconds, lambda one: one.upsert(collection, present, matrix))
             # Chroma adds to its graph at the next query: made here, so that no user waits for it.
-            self._workers.call(seconds, index.query, collection, matrix[0], 1)
-
-    def _worn(self) -> bool:
-        """An HNSW graph loses recall with every deletion; renew it after a full turnover."""
-        with self._database.read() as tx:
-            query = sa.select(namespaces.c.pk).where(
-                namespaces.c.collection.is_not(None),
-                namespaces.c.churn > sa.func.max(namespaces.c.live, self._policy.exact_below),
-            )
-            return tx.execute(query).first() is not None
+            index.call(seconds, lambda one: one.query(collection, matrix[0], 1))
 
     # Rebuilding ----------------------------------------------------------------------------
 
     def _rebuild(self) -> None:
         """Start an empty index in a new folder and queue every vector for it."""
-        self._to_renew = False
+        self._renewals.begin()
         self._discard()
         path = self._folder / f"{uuid.uuid4().hex[:12]}"
-        self._database.write(lambda tx: queue_everything(tx, path.name))
+        self._records.enqueue_all(path.name)
         crashpoints.reach("index-rebuild-begun")
-        if self._folder.is_dir():
-            for old in self._folder.iterdir():
-                if old != path:
-                    shutil.rmtree(old, ignore_errors=True)
+        self._remove_former()
         crashpoints.reach("index-old-removed")
-        if not self._folder.is_dir() or not set(self._folder.iterdir()) - {path}:
-            self._renewed.set()
         self._open(path)
 
     def _discard(self) -> None:
         index, self._index, self._path = self._index, None, None
         if index is not None:
-            try:
-                self._workers.call(2.0, index.close)
-            except Exception as error:  # noqa: BLE001 - it is thrown away, however it ends
-                log.debug("closing a damaged index: %r", error)
+            self._former.append(index)
+
+    def _remove_former(self) -> None:
+        """Close former indexes and remove their files; tell who waits when nothing is left."""
+        self._former = [one for one in self._former if not self._is_closed(one)]
+        present, left = self._named_folder(), 0
+        for old in self._folder.iterdir() if self._folder.is_dir() else ():
+            if old != present:
+                shutil.rmtree(old, ignore_errors=True)
+                left += old.exists()
+        if not self._former and not left:
+            self._renewals.end()
+
+    def _is_closed(self, index: OpenIndex) -> bool:
+        try:
+            return index.close(2.0)
+        except Exception as error:  # noqa: BLE001 - it is thrown away, however it ends
+            log.debug("closing a damaged index: %r", error)
+            return True
 
     def _close_and_seal(self, seconds: float) -> None:
         index, path = self._index, self._path
@@ -431,8 +382,9 @@ class IndexKeeper:
         self._index = None
         try:
             self._files.check()
-            self._workers.call(seconds, index.close)
-            seal.write(path, self._watermark())
+            if not index.close(seconds):
+                raise DeadlineExceeded(f"calls still run after {seconds:g} s")
+            seal.write(path, self._records.watermark())
             crashpoints.reach("index-sealed")
         except (IndexDamaged, DeadlineExceeded, OSError, MemOSError) as error:
             log.warning("vector index not sealed (%r): it is checked at next use", error)

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from memos_integrations import IndexPolicy, MemOS, SearchPolicy
+from memos_integrations.infrastructure.renewals import Renewals
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.infrastructure.vectors import encode
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memos import new_id
-from memos_integrations.protocols import SystemClock
+from memos_integrations.protocols import SystemClock, VectorIndex, Vectors
 from memos_integrations.testing import HangingIndex, WordEmbedder
 
 POLICY = IndexPolicy(exact_below=100, check_every=0.1)
@@ -195,7 +197,71 @@ def test_an_index_that_lies(hanging: MemOS) -> None:
     assert hanging.vault.wait_for_index(10)
     index = hanging.vault._keeper._index
     assert index is not None
-    for keys, vectors in list(index.scan("ns-00000001")):
-        index.upsert("ns-00000001", keys, vectors[::-1])
+
+    def lie(one: VectorIndex) -> None:
+        for keys, vectors in list(one.scan("ns-00000001")):
+            one.upsert("ns-00000001", keys, vectors[::-1])
+
+    index.call(10, lie)
     assert_finds(hanging, range(20))
     assert "not the vector in the records" in hanging.vault.index_trouble
+
+
+class LateIndex(HangingIndex):
+    """Its queries hang, and write a file when they come back."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
+
+    def query(self, collection: str, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+        late = self.hanging.is_set()
+        found = super().query(collection, vector, limit)
+        if late:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / "late.bin").write_bytes(encode(vector))
+        return found
+
+
+def test_a_renewal_waits_for_calls_that_nobody_waits_for(folder: Path) -> None:
+    """Whoever was told that the former files are gone finds none later, either."""
+    HangingIndex.hanging.clear()
+    HangingIndex.released.clear()
+    policy = IndexPolicy(exact_below=5, query_seconds=0.1, check_every=0.05)
+    vault = MemVault(folder, clock=SystemClock(), policy=policy, index_opener=LateIndex)
+    with MemOS(
+        vault,
+        WordEmbedder(),
+        reader=MemReader(),
+        clock=SystemClock(),
+        ids=new_id,
+        search_policy=SearchPolicy(),
+    ) as memory:
+        session = memory.session("alice")
+        session.add([text(i) for i in range(20)])
+        assert vault.wait_for_index(10)
+        HangingIndex.hanging.set()
+        assert_finds(memory, range(1))
+        HangingIndex.hanging.clear()
+        assert not vault.renew_index(0.3)
+        HangingIndex.released.set()
+        assert vault.renew_index(10)
+        assert not list((folder / "index").rglob("late.bin"))
+        assert vault.wait_for_index(10)
+        assert_finds(memory, range(20))
+
+
+def test_a_renewal_that_had_begun_does_not_count() -> None:
+    renewals = Renewals()
+    first = renewals.ask()
+    renewals.begin()
+    second = renewals.ask()
+    renewals.end()
+    assert renewals.wait(first, 0) and not renewals.wait(second, 0)
+    assert renewals.wanted and not renewals.due
+    renewals.begin()
+    assert renewals.due
+    renewals.end()
+    assert renewals.wait(second, 0)
+    renewals.stop()
+    assert not renewals.wait(renewals.ask(), 60)
