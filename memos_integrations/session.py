@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn, ParamSpec, TypeGuard, TypeVar
+from typing import Any, Final, NoReturn
 
 import networkx as nx
 
+from memos_integrations.arguments import strings
 from memos_integrations.cube import (
     Access,
     MemCube,
@@ -26,60 +25,34 @@ from memos_integrations.cube import (
     check_trust,
     check_version,
 )
-from memos_integrations.errors import CubeNotFoundError, InvalidInputError, ReadOnlyMomentError
-from memos_integrations.infrastructure.access import Grant, Right
-from memos_integrations.infrastructure.activity_log import LogEntry
-from memos_integrations.infrastructure.audit import Entry
-from memos_integrations.infrastructure.audit_check import Head, Verdict
+from memos_integrations.errors import InvalidInputError, ReadOnlyMomentError
 from memos_integrations.infrastructure.links import Link
-from memos_integrations.infrastructure.market.following import Subscription
-from memos_integrations.infrastructure.market.packages import Package
 from memos_integrations.infrastructure.moments import Moment
-from memos_integrations.infrastructure.prov_export.blaming import Blame
-from memos_integrations.infrastructure.prov_export.comparing import Comparison
-from memos_integrations.infrastructure.prov_export.questions import Step
-from memos_integrations.infrastructure.quarantine import Quarantined
-from memos_integrations.infrastructure.receipts import Receipt
-from memos_integrations.infrastructure.retention import Rule
 from memos_integrations.infrastructure.snapshot import Snapshot
-from memos_integrations.infrastructure.spaces import Space, SpaceKind
-from memos_integrations.infrastructure.transfer.dumping import Dumped
-from memos_integrations.infrastructure.transfer.loading import Loaded
-from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
-from memos_integrations.interface import logquery
-from memos_integrations.interface.logquery import LogQuery
-from memos_integrations.interface.pipeline import Pipeline
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.ledger import Ledger
-from memos_integrations.operation.branches import Branch, Branches, Prefer
+from memos_integrations.offload import offload
+from memos_integrations.operation.branches import Branches
 from memos_integrations.operation.lifecycle import MemLifecycle
 from memos_integrations.operation.operator import Choose, MemOperator, Progress
-from memos_integrations.operation.organiser import Judge, MemOrganiser, Organised
-from memos_integrations.operation.retrieval import SearchPolicy
-from memos_integrations.operation.timemachine import Change, TimeMachine, When
-from memos_integrations.protocols import Clock, EmbedderFingerprint, Vectors
-from memos_integrations.query import Hit, TimeWindow, Use
+from memos_integrations.operation.organiser import Judge, MemOrganiser
+from memos_integrations.operation.timemachine import TimeMachine, When
+from memos_integrations.protocols import Clock, EmbedderFingerprint
+from memos_integrations.query import Hit
 from memos_integrations.recorded import recorded
 from memos_integrations.session_audit import AuditVerbs
 from memos_integrations.session_branch import BranchVerbs
-from memos_integrations.session_forget import Asked, ForgetVerbs
-from memos_integrations.session_govern import Decision, GovernVerbs
-from memos_integrations.session_lineage import Impact, LineageVerbs
-from memos_integrations.session_market import MarketVerbs, Offer, Pulled, Trace
+from memos_integrations.session_forget import ForgetVerbs
+from memos_integrations.session_govern import GovernVerbs
+from memos_integrations.session_market import MarketVerbs
 from memos_integrations.session_organise import OrganiseVerbs
 from memos_integrations.session_past import PastVerbs, read_when
-from memos_integrations.session_pipeline import PipelineRun, PipelineVerbs
-from memos_integrations.session_retain import Swept
+from memos_integrations.session_pipeline import PipelineVerbs
+from memos_integrations.session_read import ReadVerbs
 from memos_integrations.session_safety import SafetyVerbs
 from memos_integrations.session_space import SpaceVerbs
 from memos_integrations.shelf import Shelf
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-MAX_LIMIT = 10_000
-"""The most hits or list entries that one call returns."""
 
 
 class _Unchanged:
@@ -94,8 +67,8 @@ UNCHANGED: Final = _Unchanged()
 
 @recorded(leave=("below", "embed", "shelf"))
 class MemorySession(
+    ReadVerbs,
     OrganiseVerbs,
-    LineageVerbs,
     PastVerbs,
     BranchVerbs,
     GovernVerbs,
@@ -189,7 +162,7 @@ class MemorySession(
             content,
             now=self._clock.now(),
             event_time=event_time,
-            tags=_strings(tags, "tags"),
+            tags=strings(tags, "tags"),
             semantic_type=semantic_type,
             origin=origin,
             speaker=speaker,
@@ -237,7 +210,7 @@ class MemorySession(
         check_version(expected_version, "expected_version")
         given: dict[str, Any] = {
             "event_time": event_time,
-            "tags": tags if isinstance(tags, _Unchanged) else _strings(tags, "tags"),
+            "tags": tags if isinstance(tags, _Unchanged) else strings(tags, "tags"),
             "semantic_type": semantic_type,
             "metadata": metadata,
             "expires_at": expires_at,
@@ -267,80 +240,6 @@ class MemorySession(
 
     # Reading ------------------------------------------------------------------------------
 
-    def get(self, id: str, *, version: int | None = None) -> MemCube:
-        """One memory by id, as it stands or in an older ``version``.
-
-        Raises :class:`CubeNotFoundError`, also for a memory of another namespace.
-        """
-        cube_id = check_id(id)
-        check_version(version, "version")
-        with self._view() as view:
-            head = view.head(cube_id)
-            if head is None:
-                raise self._missing(cube_id)
-            if version is None or version == head.cube.version:
-                return head.cube
-            for cube in view.chain(head):
-                if cube.version == version:
-                    return cube
-        raise CubeNotFoundError(
-            f"memory {cube_id} has no version {version!r}: it is at version {head.cube.version}"
-        )
-
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        filters: Mapping[str, Any] | None = None,
-        window: TimeWindow | None = None,
-        memory_type: str | None = None,
-        min_score: float = 0.0,
-        policy: SearchPolicy | None = None,
-        vector: Vectors | None = None,
-    ) -> builtins.list[Hit]:
-        """The memories that answer ``query``, best first, at most ``limit``.
-
-        ``filters`` restrict by header fields: ``{"speaker": "Maya", "event_time": {"$gte": t}}``
-        with ``$eq $ne $gt $gte $lt $lte $in``, and ``metadata.<key>``. ``window`` keeps only
-        memories whose event time lies in it. ``min_score`` drops hits below it (scores are 0 to
-        1). ``policy`` replaces the store's weights for this call. ``vector`` is the question as
-        :meth:`embed` gave it, for who asks the same words again. A search sees every ``add`` that
-        returned before it.
-        """
-        check_limit(limit)
-        if (
-            isinstance(min_score, bool)
-            or not isinstance(min_score, int | float)
-            or not 0 <= min_score <= 1
-        ):
-            raise InvalidInputError(f"min_score is {min_score!r}: give a number from 0 to 1")
-        if policy is not None and not isinstance(policy, SearchPolicy):
-            raise InvalidInputError(f"policy is {policy!r}: give a SearchPolicy")
-        call = self._reader.ask(query, now=self._clock.now())
-        return self._operator.search(
-            self.namespace,
-            call,
-            limit=limit,
-            filters=_narrowed(filters, window, memory_type),
-            min_score=min_score,
-            policy=policy,
-            vector=vector,
-            choose=self._moment_of_search(),
-        )
-
-    def _moment_of_search(self) -> Choose | None:
-        """The moment that searches are of; ``None``: now."""
-        return None
-
-    def _moment_shown(self) -> Moment | None:
-        """The moment that is shown; ``None``: now."""
-        return None
-
-    def embed(self, question: str) -> Vectors:
-        """A question as the store's embedder sees it: a unit vector, float32 ``(dimension,)``."""
-        return self._operator.question(check_text(question, what="question"))
-
     def as_of(self, when: When) -> PastSession:
         """A read-only session of this namespace as it was at a time, or at a named snapshot.
 
@@ -350,17 +249,6 @@ class MemorySession(
         """
         moment = self._times.resolve(self.namespace, read_when(when))
         return PastSession.of(self, moment)
-
-    def get_many(self, ids: Iterable[str]) -> builtins.list[MemCube]:
-        """The memories of these ids as they stand now, in the order asked for.
-
-        Left out, not refused: what is deleted, expired or archived, and what another namespace
-        holds. So what a search found a while ago can be read again before it is used.
-        """
-        wanted = [check_id(one) for one in _strings(ids, "ids")]
-        with self._view() as view:
-            found = {cube.id: cube for cube in view.searchable(wanted)}
-        return [found[one] for one in wanted if one in found]
 
     def record_uses(self, shown: Iterable[MemCube | Hit], *, prompt: str) -> None:
         """Report that these memories stood in a prompt, in this order.
@@ -374,79 +262,6 @@ class MemorySession(
         self._vault.record_placements(
             [cube for cube in cubes if cube.namespace == self.namespace], prompt
         )
-
-    def log(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        principal: str | Iterable[str] | None = None,
-        verb: str | Iterable[str] | None = None,
-        memory_id: str | None = None,
-        semantic_type: str | Iterable[str] | None = None,
-        below: bool = False,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> builtins.list[LogEntry]:
-        """Who did what in this namespace, newest first: each activity with what it touched.
-
-        An activity is one call: all that the call wrote bears its id. ``semantic_type``: only what
-        touched memories of this type, or of these. ``below``: also of the namespaces below this
-        one, as far as they may be read.
-        ``since`` is included, ``until`` is not. For the next page pass the last entry's id as
-        ``after``. Reading is no activity; what was recalled stands in the counters, and what was
-        put into a prompt in :meth:`uses`.
-        """
-        query = LogQuery.checked(
-            since=since,
-            until=until,
-            principal=principal,
-            verb=verb,
-            memory_id=memory_id,
-            semantic_type=semantic_type,
-            below=below,
-            limit=limit,
-            after=after,
-        )
-        self._vault.require("read", self.namespace, "read the log of")
-        return logquery.ask(self._vault, self.namespace, query, self._upto())
-
-    def _upto(self) -> int | None:
-        """The last activity that is known here; ``None``: all are."""
-        return None
-
-    def summary(self, *, hottest: int = 10) -> dict[str, Any]:
-        """Activities by verb, principal and day, memories by state and day, the hottest.
-
-        ``hit_rates``: the shares of the memories that a search ever found, and that ever stood in
-        a prompt. JSON-plain, and always as of today.
-        """
-        check_limit(hottest)
-        self._vault.require("read", self.namespace, "summarise")
-        return logquery.summarise(self._vault, self.namespace, hottest)
-
-    def count(self, filters: Mapping[str, Any] | None = None) -> int:
-        """How many memories there are (with ``filters`` as in :meth:`search`)."""
-        clauses = self._vault.clauses(filters)
-        with self._view() as view:
-            return view.count(clauses)
-
-    def list(
-        self,
-        *,
-        limit: int = 100,
-        after: str | None = None,
-        filters: Mapping[str, Any] | None = None,
-    ) -> builtins.list[MemCube]:
-        """Memories in the order they were made, a page at a time.
-
-        For the next page pass the last id of this one as ``after``.
-        """
-        check_limit(limit)
-        start = check_id(after) if after is not None else None
-        clauses = self._vault.clauses(filters)
-        with self._view() as view:
-            return view.page(clauses, limit, start)
 
     def _inside(self, vault: MemVault, operator: MemOperator, clock: Clock) -> MemorySession:
         return MemorySession(
@@ -535,287 +350,17 @@ class MemorySession(
         """:meth:`delete` in a worker thread."""
         await offload(self.delete, id)
 
-    async def aget(self, id: str, *, version: int | None = None) -> MemCube:
-        """:meth:`get` in a worker thread."""
-        return await offload(self.get, id, version=version)
-
-    async def aget_many(self, ids: Iterable[str]) -> builtins.list[MemCube]:
-        """:meth:`get_many` in a worker thread."""
-        return await offload(self.get_many, ids)
-
     async def arecord_uses(self, shown: Iterable[MemCube | Hit], *, prompt: str) -> None:
         """:meth:`record_uses` in a worker thread."""
         await offload(self.record_uses, shown, prompt=prompt)
-
-    async def auses(self, id: str) -> builtins.list[Use]:
-        """:meth:`uses` in a worker thread."""
-        return await offload(self.uses, id)
-
-    async def asearch(self, query: str, **options: Any) -> builtins.list[Hit]:
-        """:meth:`search` in a worker thread."""
-        return await offload(self.search, query, **options)
-
-    async def aembed(self, question: str) -> Vectors:
-        """See :meth:`embed`."""
-        return await offload(self.embed, question)
-
-    async def ahistory(self, id: str) -> builtins.list[MemCube]:
-        """:meth:`history` in a worker thread."""
-        return await offload(self.history, id)
-
-    async def alineage(self, id: str, **options: Any) -> nx.DiGraph[str]:
-        """:meth:`lineage` in a worker thread."""
-        return await offload(self.lineage, id, **options)
-
-    async def awhy(self, hit_or_id: Hit | MemCube | str) -> builtins.list[Step]:
-        """:meth:`why` in a worker thread."""
-        return await offload(self.why, hit_or_id)
-
-    async def ablame(self, id: str, text: str | None = None) -> builtins.list[Blame]:
-        """:meth:`blame` in a worker thread."""
-        return await offload(self.blame, id, text)
-
-    async def aimpact(self, id: str) -> Impact:
-        """:meth:`impact` in a worker thread."""
-        return await offload(self.impact, id)
-
-    async def acompare(self, id: str, before: int, after: int | None = None) -> Comparison:
-        """:meth:`compare` in a worker thread."""
-        return await offload(self.compare, id, before, after)
-
-    async def asave_lineage(self, id: str, path: str | os.PathLike[str], **options: Any) -> Path:
-        """:meth:`save_lineage` in a worker thread."""
-        return await offload(self.save_lineage, id, path, **options)
-
-    async def alog(self, **options: Any) -> builtins.list[LogEntry]:
-        """:meth:`log` in a worker thread."""
-        return await offload(self.log, **options)
-
-    async def asummary(self, **options: Any) -> dict[str, Any]:
-        """:meth:`summary` in a worker thread."""
-        return await offload(self.summary, **options)
-
-    async def acount(self, filters: Mapping[str, Any] | None = None) -> int:
-        """:meth:`count` in a worker thread."""
-        return await offload(self.count, filters)
-
-    async def alist(self, **options: Any) -> builtins.list[MemCube]:
-        """:meth:`list` in a worker thread."""
-        return await offload(self.list, **options)
-
-    async def aappend(self, id: str, text: str, **options: Any) -> MemCube:
-        """:meth:`append` in a worker thread."""
-        return await offload(self.append, id, text, **options)
-
-    async def amerge(self, memories: Iterable[str | MemCube], text: str | None = None) -> MemCube:
-        """:meth:`merge` in a worker thread."""
-        return await offload(self.merge, memories, text)
-
-    async def aarchive(self, id: str, **options: Any) -> MemCube:
-        """:meth:`archive` in a worker thread."""
-        return await offload(self.archive, id, **options)
-
-    async def arestore(self, id: str, **options: Any) -> MemCube:
-        """:meth:`restore` in a worker thread."""
-        return await offload(self.restore, id, **options)
-
-    async def afreeze(self, id: str) -> MemCube:
-        """:meth:`freeze` in a worker thread."""
-        return await offload(self.freeze, id)
-
-    async def aunfreeze(self, id: str) -> MemCube:
-        """:meth:`unfreeze` in a worker thread."""
-        return await offload(self.unfreeze, id)
-
-    async def alife(self, id: str) -> builtins.list[Passage]:
-        """:meth:`life` in a worker thread."""
-        return await offload(self.life, id)
-
-    async def atidy(self, **options: Any) -> dict[str, builtins.list[str]]:
-        """:meth:`tidy` in a worker thread."""
-        return await offload(self.tidy, **options)
 
     async def aas_of(self, when: When) -> PastSession:
         """:meth:`as_of` in a worker thread."""
         return await offload(self.as_of, when)
 
-    async def asnapshot(self, name: str) -> Moment:
-        """:meth:`snapshot` in a worker thread."""
-        return await offload(self.snapshot, name)
-
-    async def asnapshots(self) -> builtins.list[Moment]:
-        """:meth:`snapshots` in a worker thread."""
-        return await offload(self.snapshots)
-
-    async def aforget_snapshot(self, name: str) -> None:
-        """:meth:`forget_snapshot` in a worker thread."""
-        await offload(self.forget_snapshot, name)
-
-    async def adiff(self, before: When, after: When | None = None) -> builtins.list[Change]:
-        """:meth:`diff` in a worker thread."""
-        return await offload(self.diff, before, after)
-
-    async def aorganise(self, **options: Any) -> Organised:
-        """:meth:`organise`, without blocking the event loop."""
-        return await offload(self.organise, **options)
-
-    async def alinks(self, id: str | None = None) -> builtins.list[Link]:
-        """:meth:`links`, without blocking the event loop."""
-        return await offload(self.links, id)
-
-    async def atopics(self, filters: Mapping[str, Any] | None = None) -> nx.DiGraph[str]:
-        """:meth:`topics`, without blocking the event loop."""
-        return await offload(self.topics, filters)
-
-    async def agrant(self, *who: Any, **what: Any) -> Grant:
-        """:meth:`grant`, without blocking the event loop."""
-        return await offload(self.grant, *who, **what)
-
-    async def arevoke(self, grant: Grant | str) -> None:
-        """:meth:`revoke`, without blocking the event loop."""
-        await offload(self.revoke, grant)
-
-    async def agrants(self) -> builtins.list[Grant]:
-        """:meth:`grants`, without blocking the event loop."""
-        return await offload(self.grants)
-
-    async def amay(self, right: Right, id: str | None = None) -> Decision:
-        """:meth:`may`, without blocking the event loop."""
-        return await offload(self.may, right, id)
-
-    async def areveal(self, memory: str | MemCube | Hit) -> MemCube:
-        """:meth:`reveal`, without blocking the event loop."""
-        return await offload(self.reveal, memory)
-
-    async def aquarantined(self) -> builtins.list[Quarantined]:
-        """:meth:`quarantined`, without blocking the event loop."""
-        return await offload(self.quarantined)
-
-    async def arelease(self, id: str) -> MemCube:
-        """:meth:`release`, without blocking the event loop."""
-        return await offload(self.release, id)
-
-    async def aforget(self, what: Asked | Iterable[Asked] | None = None, **options: Any) -> Receipt:
-        """:meth:`forget`, without blocking the event loop."""
-        return await offload(self.forget, what, **options)
-
-    async def areceipts(self) -> builtins.list[Receipt]:
-        """:meth:`receipts`, without blocking the event loop."""
-        return await offload(self.receipts)
-
-    async def arun(
-        self, pipeline: Pipeline, inputs: Mapping[str, Any] | None = None, **options: Any
-    ) -> PipelineRun:
-        """:meth:`run`, without blocking the event loop; its functions run in that thread, too."""
-        return await offload(self.run, pipeline, inputs, **options)
-
-    async def aspace(self, kind: SpaceKind, **options: Any) -> Space:
-        """:meth:`space`, without blocking the event loop."""
-        return await offload(self.space, kind, **options)
-
-    async def aspaces(self) -> builtins.list[Space]:
-        """:meth:`spaces`, without blocking the event loop."""
-        return await offload(self.spaces)
-
-    async def aaudit(self, **options: Any) -> builtins.list[Entry]:
-        """:meth:`audit`, without blocking the event loop."""
-        return await offload(self.audit, **options)
-
-    async def aaudit_head(self, **options: Any) -> Head:
-        """:meth:`audit_head`, without blocking the event loop."""
-        return await offload(self.audit_head, **options)
-
-    async def averify_audit(self, **options: Any) -> Verdict:
-        """:meth:`verify_audit`, without blocking the event loop."""
-        return await offload(self.verify_audit, **options)
-
-    async def aexport_audit(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """:meth:`export_audit`, without blocking the event loop."""
-        return await offload(self.export_audit, path, **options)
-
-    async def aretain(self, **options: Any) -> Rule:
-        """:meth:`retain`, without blocking the event loop."""
-        return await offload(self.retain, **options)
-
-    async def ahold(self, **options: Any) -> Rule:
-        """:meth:`hold`, without blocking the event loop."""
-        return await offload(self.hold, **options)
-
-    async def alift(self, rule: Rule | str) -> None:
-        """:meth:`lift`, without blocking the event loop."""
-        await offload(self.lift, rule)
-
-    async def aretention(self, **options: Any) -> builtins.list[Rule]:
-        """:meth:`retention`, without blocking the event loop."""
-        return await offload(self.retention, **options)
-
-    async def asweep(self, **options: Any) -> Swept:
-        """:meth:`sweep`, without blocking the event loop."""
-        return await offload(self.sweep, **options)
-
-    async def adump(self, path: str | os.PathLike[str], **options: Any) -> Dumped:
-        """:meth:`dump`, without blocking the event loop."""
-        return await offload(self.dump, path, **options)
-
-    async def aload(self, path: str | os.PathLike[str], **options: Any) -> Loaded:
-        """:meth:`load`, without blocking the event loop."""
-        return await offload(self.load, path, **options)
-
-    async def aimport_from(self, kind: str, source: Any, **options: Any) -> Loaded:
-        """:meth:`import_from`, without blocking the event loop."""
-        return await offload(self.import_from, kind, source, **options)
-
-    async def apublish(self, place: object, name: str, **options: Any) -> Package:
-        """:meth:`publish`, without blocking the event loop."""
-        return await offload(self.publish, place, name, **options)
-
-    async def apackages(
-        self, place: object, query: str | None = None, **options: Any
-    ) -> builtins.list[Offer]:
-        """:meth:`packages`, without blocking the event loop."""
-        return await offload(self.packages, place, query, **options)
-
-    async def asubscribe(self, place: object, name: str, *, publisher: str) -> Pulled:
-        """:meth:`subscribe`, without blocking the event loop."""
-        return await offload(self.subscribe, place, name, publisher=publisher)
-
-    async def apull(self, name: str, **options: Any) -> Pulled:
-        """:meth:`pull`, without blocking the event loop."""
-        return await offload(self.pull, name, **options)
-
-    async def aunsubscribe(self, name: str) -> Receipt:
-        """:meth:`unsubscribe`, without blocking the event loop."""
-        return await offload(self.unsubscribe, name)
-
-    async def asubscriptions(self) -> builtins.list[Subscription]:
-        """:meth:`subscriptions`, without blocking the event loop."""
-        return await offload(self.subscriptions)
-
-    async def atrace(self, text: str, **options: Any) -> builtins.list[Trace]:
-        """:meth:`trace`, without blocking the event loop."""
-        return await offload(self.trace, text, **options)
-
     async def abranch(self, name: str) -> MemorySession:
         """:meth:`branch`, without blocking the event loop."""
         return await offload(self.branch, name)
-
-    async def abranches(self) -> builtins.list[Branch]:
-        """:meth:`branches`, without blocking the event loop."""
-        return await offload(self.branches)
-
-    async def amerge_branch(
-        self, name: str, *, prefer: Prefer | None = None
-    ) -> builtins.list[Change]:
-        """:meth:`merge_branch`, without blocking the event loop."""
-        return await offload(self.merge_branch, name, prefer=prefer)
-
-    async def adrop_branch(self, name: str) -> int:
-        """:meth:`drop_branch`, without blocking the event loop."""
-        return await offload(self.drop_branch, name)
-
-    async def arollback(self, when: When, **options: Any) -> builtins.list[Change]:
-        """:meth:`rollback` in a worker thread."""
-        return await offload(self.rollback, when, **options)
 
 
 class PastSession(MemorySession):
@@ -896,63 +441,3 @@ class PastSession(MemorySession):
     retain = hold = lift = sweep = space = _refuse
     load = import_from = _refuse
     publish = subscribe = pull = unsubscribe = _refuse
-
-
-async def offload(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking call in a worker thread: the one place where async meets the core."""
-    return await asyncio.to_thread(function, *args, **kwargs)
-
-
-def check_limit(limit: object) -> None:
-    """Refuse what is not a number of results."""
-    if not _is_int(limit) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInputError(f"limit is {limit!r}: give a number from 1 to {MAX_LIMIT:,}")
-
-
-def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _strings(values: Iterable[str], what: str) -> tuple[str, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"{what} is {values!r}: give a list of strings")
-    return tuple(values)
-
-
-def _narrowed(
-    filters: Mapping[str, Any] | None, window: TimeWindow | None, memory_type: str | None
-) -> Mapping[str, Any] | None:
-    """The filters with the time window and the memory type written into them."""
-    if window is not None and not isinstance(window, TimeWindow):
-        raise InvalidInputError(f"window is {window!r}: give a TimeWindow(start, end)")
-    if window is None and memory_type is None:
-        return filters
-    if filters is not None and not isinstance(filters, Mapping):
-        return filters  # refused, with its reason, where filters are read
-    narrowed: dict[str, Any] = dict(filters or {})
-    if memory_type is not None:
-        if memory_type not in ("plaintext", "activation", "parameter"):
-            raise InvalidInputError(
-                f"memory_type {memory_type!r}: use 'plaintext', 'activation' or 'parameter'"
-            )
-        narrowed["memory_type"] = _both(narrowed.get("memory_type", {}), {"$eq": memory_type})
-    if window is not None:
-        bounds: dict[str, Any] = {}
-        if window.start is not None:
-            bounds["$gte"] = window.start
-        if window.end is not None:
-            bounds["$lt"] = window.end
-        if bounds:
-            narrowed["event_time"] = _both(narrowed.get("event_time", {}), bounds)
-    return narrowed
-
-
-def _both(one: Any, other: dict[str, Any]) -> dict[str, Any]:
-    """Two conditions on one field, both of which must hold."""
-    conditions = dict(one) if isinstance(one, Mapping) else {"$eq": one}
-    clash: Sequence[str] = [op for op in other if op in conditions]
-    if clash:
-        raise InvalidInputError(
-            f"the filter {clash[0]} on event_time or memory_type is given twice: use only one"
-        )
-    return {**conditions, **other}

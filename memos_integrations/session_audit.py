@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from memos_integrations.cube import Namespace, Principal, check_id, check_text, check_time
 from memos_integrations.errors import InvalidInputError, StoreNotWritableError
@@ -16,6 +17,7 @@ from memos_integrations.infrastructure import audit, audit_check, governance
 from memos_integrations.infrastructure.audit import Entry
 from memos_integrations.infrastructure.audit_check import Head, Signer, Verdict, Verifier
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.offload import offload
 
 MOST = 100_000
 """The most entries that one call returns."""
@@ -95,6 +97,10 @@ class AuditVerbs:
             found = audit.entries(tx, newest_first=True)
             return list(islice(filter(wanted.fits, found), limit))
 
+    async def aaudit(self, **options: Any) -> list[Entry]:
+        """:meth:`audit`, without blocking the event loop."""
+        return await offload(self.audit, **options)
+
     def audit_head(self, *, sign_with: Signer | None = None) -> Head:
         """Where the log ends now. Keep it elsewhere: :meth:`verify_audit` takes it as an anchor.
 
@@ -105,6 +111,10 @@ class AuditVerbs:
         with self._vault.database.read() as tx:
             head = audit_check.head(tx, self._vault.id)
         return head if sign_with is None else head.signed(sign_with)
+
+    async def aaudit_head(self, **options: Any) -> Head:
+        """:meth:`audit_head`, without blocking the event loop."""
+        return await offload(self.audit_head, **options)
 
     def verify_audit(
         self, *, anchor: Head | None = None, signed_by: Verifier | None = None
@@ -123,6 +133,10 @@ class AuditVerbs:
         with self._vault.database.read() as tx:
             return audit_check.verify(tx, self._vault.id, anchor=anchor)
 
+    async def averify_audit(self, **options: Any) -> Verdict:
+        """:meth:`verify_audit`, without blocking the event loop."""
+        return await offload(self.verify_audit, **options)
+
     def export_audit(self, path: str | os.PathLike[str], *, everywhere: bool = False) -> Path:
         """Write the log of this namespace and below as JSON Lines, oldest first.
 
@@ -136,6 +150,10 @@ class AuditVerbs:
         except OSError as error:
             raise StoreNotWritableError(f"{target} cannot be written: {error.strerror}") from error
         return target
+
+    async def aexport_audit(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """:meth:`export_audit`, without blocking the event loop."""
+        return await offload(self.export_audit, path, **options)
 
     # Within -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from memos_integrations.cube import Namespace, Principal, check_text
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.offload import offload
 from memos_integrations.operation.branches import Branch, Branches, Prefer
 from memos_integrations.operation.timemachine import Change
 
@@ -22,6 +23,10 @@ class BranchVerbs:
         self._vault.require("read", self.namespace, "list the branches of")
         return self._branches.all(self.namespace)
 
+    async def abranches(self) -> list[Branch]:
+        """:meth:`branches`, without blocking the event loop."""
+        return await offload(self.branches)
+
     def merge_branch(self, name: str, *, prefer: Prefer | None = None) -> list[Change]:
         """Bring what changed in a branch into this namespace, and end the branch.
 
@@ -35,6 +40,10 @@ class BranchVerbs:
         self._vault.require("write", self.namespace, "merge a branch into")
         return self._branches.merge(self.namespace, self.principal, _name(name), prefer)
 
+    async def amerge_branch(self, name: str, *, prefer: Prefer | None = None) -> list[Change]:
+        """:meth:`merge_branch`, without blocking the event loop."""
+        return await offload(self.merge_branch, name, prefer=prefer)
+
     def drop_branch(self, name: str) -> int:
         """End a branch and delete what is in it; return how many memories that were.
 
@@ -42,6 +51,10 @@ class BranchVerbs:
         """
         self._vault.require("write", self.namespace, "drop a branch of")
         return self._branches.drop(self.namespace, self.principal, _name(name))
+
+    async def adrop_branch(self, name: str) -> int:
+        """:meth:`drop_branch`, without blocking the event loop."""
+        return await offload(self.drop_branch, name)
 
 
 def _name(name: object) -> str:

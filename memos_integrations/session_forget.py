@@ -18,6 +18,7 @@ from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.schema import cubes, namespaces, versions
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
+from memos_integrations.offload import offload
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.query import Hit
 from memos_integrations.session_erasing import Erasing
@@ -89,10 +90,18 @@ class ForgetVerbs(Erasing):
         wish = Wish(partial(_keys, ids), receipt, cascade=cascade, guard=self._guard())
         return self._erase(wish, dry_run=dry_run)
 
+    async def aforget(self, what: Asked | Iterable[Asked] | None = None, **options: Any) -> Receipt:
+        """:meth:`forget`, without blocking the event loop."""
+        return await offload(self.forget, what, **options)
+
     def receipts(self) -> list[Receipt]:
         """The erasures that were asked for in this namespace, oldest first."""
         with self._vault.snapshot(self.namespace) as view:
             return receipts.asked_in(view.tx, self.namespace)
+
+    async def areceipts(self) -> list[Receipt]:
+        """:meth:`receipts`, without blocking the event loop."""
+        return await offload(self.receipts)
 
     # Within -------------------------------------------------------------------------------
 

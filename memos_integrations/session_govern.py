@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure import governance
 from memos_integrations.infrastructure.access import RIGHTS, Asker, Grant, Right
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.offload import offload
 from memos_integrations.operation.operator import MemOperator
 
 
@@ -101,6 +103,10 @@ class GovernVerbs:
         self._vault.change_rules(self.namespace, activity, change)
         return given[0]
 
+    async def agrant(self, *who: Any, **what: Any) -> Grant:
+        """:meth:`grant`, without blocking the event loop."""
+        return await offload(self.grant, *who, **what)
+
     def revoke(self, grant: Grant | str) -> None:
         """Take back a grant, and what was given by virtue of it; in force when this returns.
 
@@ -118,6 +124,10 @@ class GovernVerbs:
             governance.end_grant(tx, grant_id, self.principal.id, activity.at)
 
         self._vault.change_rules(self.namespace, activity, change)
+
+    async def arevoke(self, grant: Grant | str) -> None:
+        """:meth:`revoke`, without blocking the event loop."""
+        await offload(self.revoke, grant)
 
     def grants(self) -> list[Grant]:
         """The grants in force here, oldest first: those for namespaces above or below this one.
@@ -137,6 +147,10 @@ class GovernVerbs:
             one for one in found if one.speaks_for(asker) or one.granted_by == self.principal.id
         ]
 
+    async def agrants(self) -> list[Grant]:
+        """:meth:`grants`, without blocking the event loop."""
+        return await offload(self.grants)
+
     def may(self, right: Right, id: str | None = None) -> Decision:
         """Whether this session has a right: on a memory, or on all of this namespace."""
         if right not in RIGHTS:
@@ -153,6 +167,10 @@ class GovernVerbs:
         except CubeNotFoundError:
             because = ""
         return Decision(bool(because), because or "no rule allows it, or there is no such memory")
+
+    async def amay(self, right: Right, id: str | None = None) -> Decision:
+        """:meth:`may`, without blocking the event loop."""
+        return await offload(self.may, right, id)
 
     # Within -------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from memos_integrations.errors import CubeNotFoundError, InvalidInputError, Vers
 from memos_integrations.infrastructure.vault import SYSTEM, MemVault
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import embed_checked
+from memos_integrations.offload import offload
 from memos_integrations.operation import lifecycle
 from memos_integrations.operation.lifecycle import MemLifecycle
 from memos_integrations.operation.operator import MemOperator
@@ -64,6 +65,10 @@ class LifeVerbs:
                     raise
         raise VersionConflictError(cube_id, expected=before.version, actual=before.version + 1)
 
+    async def aappend(self, id: str, text: str, **options: Any) -> MemCube:
+        """:meth:`append` in a worker thread."""
+        return await offload(self.append, id, text, **options)
+
     def merge(self, memories: Iterable[str | MemCube], text: str | None = None) -> MemCube:
         """Write one memory in place of several; return it.
 
@@ -100,12 +105,20 @@ class LifeVerbs:
             also=door.beside([(cube, entry)]),
         )
 
+    async def amerge(self, memories: Iterable[str | MemCube], text: str | None = None) -> MemCube:
+        """:meth:`merge` in a worker thread."""
+        return await offload(self.merge, memories, text)
+
     def archive(self, id: str, *, reason: str = "asked for") -> MemCube:
         """Take a memory out of searches; :meth:`restore` brings it back. It stays readable.
 
         Raises :class:`IllegalTransitionError`, :class:`CubeNotFoundError`.
         """
         return self._move(id, "archive", reason)
+
+    async def aarchive(self, id: str, **options: Any) -> MemCube:
+        """:meth:`archive` in a worker thread."""
+        return await offload(self.archive, id, **options)
 
     def restore(self, id: str, *, expires_at: datetime | None = None) -> MemCube:
         """Bring an archived, merged or expired memory back into searches.
@@ -115,13 +128,25 @@ class LifeVerbs:
         lifespan = check_time(expires_at, what="expires_at") if expires_at is not None else None
         return self._move(id, "restore", "asked for", lifespan)
 
+    async def arestore(self, id: str, **options: Any) -> MemCube:
+        """:meth:`restore` in a worker thread."""
+        return await offload(self.restore, id, **options)
+
     def freeze(self, id: str) -> MemCube:
         """Let a memory be read and not changed, nor deleted, until :meth:`unfreeze`."""
         return self._move(id, "freeze", "asked for")
 
+    async def afreeze(self, id: str) -> MemCube:
+        """:meth:`freeze` in a worker thread."""
+        return await offload(self.freeze, id)
+
     def unfreeze(self, id: str) -> MemCube:
         """Let a frozen memory be changed again."""
         return self._move(id, "unfreeze", "asked for")
+
+    async def aunfreeze(self, id: str) -> MemCube:
+        """:meth:`unfreeze` in a worker thread."""
+        return await offload(self.unfreeze, id)
 
     def tidy(
         self, *, idle: timedelta = timedelta(days=90), below: float = 0.05
@@ -153,6 +178,10 @@ class LifeVerbs:
         cold = [one for one in cold if one not in set(expired)]
         archived = self._by_itself("archive", cold, f"not used for {idle.days} days")
         return {"expire": expired, "archive": archived}
+
+    async def atidy(self, **options: Any) -> dict[str, list[str]]:
+        """:meth:`tidy` in a worker thread."""
+        return await offload(self.tidy, **options)
 
     # Within -------------------------------------------------------------------------------
 

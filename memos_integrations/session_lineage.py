@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import networkx as nx
 
@@ -33,6 +33,7 @@ from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.catalogue import Piece, pieces_of
+from memos_integrations.offload import offload
 from memos_integrations.query import Hit, Use
 
 Direction = Literal["sources", "derived", "both"]
@@ -107,10 +108,18 @@ class LineageVerbs:
         with self._view() as view:
             return view.chain(self._known(view, check_id(id)))
 
+    async def ahistory(self, id: str) -> list[MemCube]:
+        """:meth:`history` in a worker thread."""
+        return await offload(self.history, id)
+
     def life(self, id: str) -> list[Passage]:
         """Every change of state, oldest first: who, when, why; also of a deleted memory."""
         with self._view() as view:
             return view.life(self._known(view, check_id(id)))
+
+    async def alife(self, id: str) -> list[Passage]:
+        """:meth:`life` in a worker thread."""
+        return await offload(self.life, id)
 
     def uses(self, id: str) -> list[Use]:
         """The prompts that a memory stood in, as :meth:`record_uses` was told; oldest first.
@@ -121,6 +130,10 @@ class LineageVerbs:
         with self._view() as view:
             head = self._known(view, cube_id)
             return self._vault.placements.of(view.tx, head.cube_pk, cube_id)
+
+    async def auses(self, id: str) -> list[Use]:
+        """:meth:`uses` in a worker thread."""
+        return await offload(self.uses, id)
 
     def lineage(
         self, id: str, *, direction: Direction = "both", depth: int | None = None
@@ -143,6 +156,10 @@ class LineageVerbs:
         with self._view() as view:
             return view.closure(self._known(view, cube_id), direction, steps)
 
+    async def alineage(self, id: str, **options: Any) -> nx.DiGraph[str]:
+        """:meth:`lineage` in a worker thread."""
+        return await offload(self.lineage, id, **options)
+
     def why(self, hit_or_id: Hit | MemCube | str) -> list[Step]:
         """From what came back, back to what was said first: a step a version, each a line to read.
 
@@ -156,6 +173,10 @@ class LineageVerbs:
         graph = self.lineage(cube.id, direction="sources")
         return questions.path_to_origin(graph, self._node(graph, cube.id, cube.version))
 
+    async def awhy(self, hit_or_id: Hit | MemCube | str) -> list[Step]:
+        """:meth:`why` in a worker thread."""
+        return await offload(self.why, hit_or_id)
+
     def blame(self, id: str, text: str | None = None) -> list[Blame]:
         """Which version of which memory brought each span of words of the present text.
 
@@ -166,6 +187,10 @@ class LineageVerbs:
         cube = self.history(id)[-1]
         graph = self.lineage(cube.id, direction="sources")
         return blame(graph, self._node(graph, cube.id, cube.version), sought)
+
+    async def ablame(self, id: str, text: str | None = None) -> list[Blame]:
+        """:meth:`blame` in a worker thread."""
+        return await offload(self.blame, id, text)
 
     def impact(self, id: str) -> Impact:
         """What a memory had an effect on: memories made from it, prompts, KV caches.
@@ -184,6 +209,10 @@ class LineageVerbs:
             caches=tuple(pieces_of(self._vault.folder / "kv", cube_id)),
         )
 
+    async def aimpact(self, id: str) -> Impact:
+        """:meth:`impact` in a worker thread."""
+        return await offload(self.impact, id)
+
     def compare(self, id: str, before: int, after: int | None = None) -> Comparison:
         """What changed between two versions of a memory; ``after=None``: up to the newest.
 
@@ -201,6 +230,10 @@ class LineageVerbs:
                 )
             ends.append(versions[number])
         return compare(*ends)
+
+    async def acompare(self, id: str, before: int, after: int | None = None) -> Comparison:
+        """:meth:`compare` in a worker thread."""
+        return await offload(self.compare, id, before, after)
 
     def save_lineage(
         self,
@@ -221,6 +254,10 @@ class LineageVerbs:
         """
         graph = self.lineage(id, direction=direction, depth=depth)
         return save(graph, path, format=format, full=full)
+
+    async def asave_lineage(self, id: str, path: str | os.PathLike[str], **options: Any) -> Path:
+        """:meth:`save_lineage` in a worker thread."""
+        return await offload(self.save_lineage, id, path, **options)
 
     # Within -------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from memos_integrations.infrastructure.transfer.dumping import note_exports
 from memos_integrations.infrastructure.transfer.loading import Manner
 from memos_integrations.infrastructure.transfer.staging import Staged
 from memos_integrations.models.checked import embed_checked
+from memos_integrations.offload import offload
 from memos_integrations.session_transfer import TransferVerbs
 
 
@@ -131,6 +132,10 @@ class MarketVerbs(TransferVerbs):
         shop.offer(package, key)
         return package
 
+    async def apublish(self, place: object, name: str, **options: Any) -> Package:
+        """:meth:`publish`, without blocking the event loop."""
+        return await offload(self.publish, place, name, **options)
+
     def packages(
         self, place: object, query: str | None = None, *, tags: Iterable[str] = ()
     ) -> list[Offer]:
@@ -152,6 +157,12 @@ class MarketVerbs(TransferVerbs):
         ranked = [replace(o, score=float(s)) for o, s in zip(offers, scores, strict=True)]
         return sorted(ranked, key=lambda one: (-one.score, one.name))
 
+    async def apackages(
+        self, place: object, query: str | None = None, **options: Any
+    ) -> list[Offer]:
+        """:meth:`packages`, without blocking the event loop."""
+        return await offload(self.packages, place, query, **options)
+
     def subscribe(self, place: object, name: str, *, publisher: str) -> Pulled:
         """Follow a package: its memories come into this namespace, to be read and not changed.
 
@@ -166,6 +177,10 @@ class MarketVerbs(TransferVerbs):
         new = following.as_subscription(self._operator.new_id(), package, Shop(place).url)
         return self._pull(replace(new, version="0", memories={}), package)
 
+    async def asubscribe(self, place: object, name: str, *, publisher: str) -> Pulled:
+        """:meth:`subscribe`, without blocking the event loop."""
+        return await offload(self.subscribe, place, name, publisher=publisher)
+
     def pull(self, name: str, *, place: object | None = None) -> Pulled:
         """Bring what is new in a package; only what changed is fetched.
 
@@ -178,6 +193,10 @@ class MarketVerbs(TransferVerbs):
         package = Shop(source).latest(known.package, known.publisher)
         return self._pull(replace(known, source=source), package)
 
+    async def apull(self, name: str, **options: Any) -> Pulled:
+        """:meth:`pull`, without blocking the event loop."""
+        return await offload(self.pull, name, **options)
+
     def unsubscribe(self, name: str) -> Receipt:
         """Follow a package no longer: its memories are erased here.
 
@@ -188,11 +207,19 @@ class MarketVerbs(TransferVerbs):
         known = self._followed(name)
         return self._end(known, lambda tx: list(following.cubes_of(tx, known.id)), drop=True)
 
+    async def aunsubscribe(self, name: str) -> Receipt:
+        """:meth:`unsubscribe`, without blocking the event loop."""
+        return await offload(self.unsubscribe, name)
+
     def subscriptions(self) -> list[Subscription]:
         """The packages that this namespace follows."""
         self._vault.require("read", self.namespace, "list the subscriptions of")
         with self._vault.snapshot(self.namespace) as view:
             return following.following(view.tx, self.namespace)
+
+    async def asubscriptions(self) -> list[Subscription]:
+        """:meth:`subscriptions`, without blocking the event loop."""
+        return await offload(self.subscriptions)
 
     def trace(self, text: str, *, place: object | None = None) -> list[Trace]:
         """Which packages the words of a text came from, as far as they are still marked.
@@ -207,6 +234,10 @@ class MarketVerbs(TransferVerbs):
             found = offer.name, offer.publisher, Shop(place).url
             known.setdefault(mark_of(offer.publisher, offer.name), found)
         return [Trace(mark.hex(), *known.get(mark, ())) for mark in marks(text)]
+
+    async def atrace(self, text: str, **options: Any) -> list[Trace]:
+        """:meth:`trace`, without blocking the event loop."""
+        return await offload(self.trace, text, **options)
 
     # Within -------------------------------------------------------------------------------
 

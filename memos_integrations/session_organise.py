@@ -11,6 +11,7 @@ from memos_integrations.cube import MemCube, State, check_id
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.offload import offload
 from memos_integrations.operation.organiser import Judge, MemOrganiser, Organised, duplicates
 from memos_integrations.session_life import LifeVerbs
 
@@ -41,12 +42,20 @@ class OrganiseVerbs(LifeVerbs):
         merged = self._merge_duplicates() if merge_duplicates else []
         return Organised(compared, tuple(found), tuple(merged))
 
+    async def aorganise(self, **options: Any) -> Organised:
+        """:meth:`organise`, without blocking the event loop."""
+        return await offload(self.organise, **options)
+
     def links(self, id: str | None = None) -> list[Link]:
         """What a memory, or each memory here, has to do with others; see :meth:`organise`.
 
         Between memories that may be shown, as they stand. Raises :class:`CubeNotFoundError`.
         """
         return self._organiser.links(self.namespace, None if id is None else check_id(id))
+
+    async def alinks(self, id: str | None = None) -> list[Link]:
+        """:meth:`links`, without blocking the event loop."""
+        return await offload(self.links, id)
 
     def topics(self, filters: Mapping[str, Any] | None = None) -> nx.DiGraph[str]:
         """Topics over concepts over memories (by id), from who and what they speak of.
@@ -56,6 +65,10 @@ class OrganiseVerbs(LifeVerbs):
         with self._vault.snapshot(self.namespace) as view:
             cubes = self._told(view, filters)
         return self._organiser.topics(self.namespace, cubes)
+
+    async def atopics(self, filters: Mapping[str, Any] | None = None) -> nx.DiGraph[str]:
+        """:meth:`topics`, without blocking the event loop."""
+        return await offload(self.topics, filters)
 
     def _told(self, view: Snapshot, filters: Mapping[str, Any] | None) -> list[MemCube]:
         clauses = self._vault.clauses(filters)

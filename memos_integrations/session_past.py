@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from memos_integrations.cube import Namespace, Principal, check_id, check_text, check_time
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.offload import offload
 from memos_integrations.operation.timemachine import Change, TimeMachine, When
 
 
@@ -28,15 +30,27 @@ class PastVerbs:
         name = check_text(name, what="snapshot name", max_bytes=256)
         return self._times.name(self.namespace, self.principal, name)
 
+    async def asnapshot(self, name: str) -> Moment:
+        """:meth:`snapshot` in a worker thread."""
+        return await offload(self.snapshot, name)
+
     def snapshots(self) -> list[Moment]:
         """The named moments of this namespace, oldest first."""
         self._vault.require("read", self.namespace, "list the snapshots of")
         return self._times.named(self.namespace)
 
+    async def asnapshots(self) -> list[Moment]:
+        """:meth:`snapshots` in a worker thread."""
+        return await offload(self.snapshots)
+
     def forget_snapshot(self, name: str) -> None:
         """Forget a name; the history stays. Raises :class:`MomentNotFoundError`."""
         self._vault.require("write", self.namespace, "forget a snapshot of")
         self._times.forget(self.namespace, check_text(name, what="snapshot name"))
+
+    async def aforget_snapshot(self, name: str) -> None:
+        """:meth:`forget_snapshot` in a worker thread."""
+        await offload(self.forget_snapshot, name)
 
     def diff(self, before: When, after: When | None = None) -> list[Change]:
         """What was added, changed and deleted between two moments; up to now if ``after`` is not
@@ -45,6 +59,10 @@ class PastVerbs:
         return self._times.diff(
             self.namespace, read_when(before), None if after is None else read_when(after)
         )
+
+    async def adiff(self, before: When, after: When | None = None) -> list[Change]:
+        """:meth:`diff` in a worker thread."""
+        return await offload(self.diff, before, after)
 
     def rollback(self, when: When, *, ids: Sequence[str] | None = None) -> list[Change]:
         """Make memories say again what they said at a moment; return what was changed by that.
@@ -59,6 +77,10 @@ class PastVerbs:
             raise InvalidInputError(f"ids is {ids!r}: give a list of memory ids")
         wanted = None if ids is None else [check_id(one) for one in ids]
         return self._times.rollback(self.namespace, self.principal, read_when(when), wanted)
+
+    async def arollback(self, when: When, **options: Any) -> list[Change]:
+        """:meth:`rollback` in a worker thread."""
+        return await offload(self.rollback, when, **options)
 
 
 def read_when(when: object) -> When:

@@ -30,6 +30,7 @@ from memos_integrations.interface.pipeline import Pipeline
 from memos_integrations.interface.pipelining.attempt import Functions, Run, StepRun, attempt
 from memos_integrations.interface.pipelining.memo import Known, KnownVectors, Needed, SameIds, Task
 from memos_integrations.interface.pipelining.steps import AUGMENT, REQUIRED, Step
+from memos_integrations.offload import offload
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.operation.rate import HeldCounts
 from memos_integrations.protocols import Clock
@@ -131,6 +132,12 @@ class PipelineVerbs:
             return replace(done, dry_run=dry_run, activity_id=None)
         self._after_run()
         return done
+
+    async def arun(
+        self, pipeline: Pipeline, inputs: Mapping[str, Any] | None = None, **options: Any
+    ) -> PipelineRun:
+        """:meth:`run`, without blocking the event loop; its functions run in that thread, too."""
+        return await offload(self.run, pipeline, inputs, **options)
 
     def _attempts(
         self, run: Run, writes: bool, dry_run: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,6 +17,7 @@ from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.retention import Kind, Rule
 from memos_integrations.infrastructure.sweeping import Due
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.offload import offload
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.session_erasing import Erasing
 
@@ -81,6 +83,10 @@ class RetainVerbs(Erasing):
             return self._rule("ttl", seconds(ttl, "ttl"), semantic_type, id, reason)
         return self._rule("decay", seconds(unused, "unused"), semantic_type, id, reason)
 
+    async def aretain(self, **options: Any) -> Rule:
+        """:meth:`retain`, without blocking the event loop."""
+        return await offload(self.retain, **options)
+
     def hold(
         self,
         *,
@@ -95,6 +101,10 @@ class RetainVerbs(Erasing):
         (:class:`LegalHoldError`); they may be changed, and every version stays.
         """
         return self._rule("hold", None, semantic_type, id, reason)
+
+    async def ahold(self, **options: Any) -> Rule:
+        """:meth:`hold`, without blocking the event loop."""
+        return await offload(self.hold, **options)
 
     def lift(self, rule: Rule | str) -> None:
         """End a rule or a hold; in force when this returns.
@@ -115,6 +125,10 @@ class RetainVerbs(Erasing):
 
         self._vault.change_retention(self.namespace, activity, change)
 
+    async def alift(self, rule: Rule | str) -> None:
+        """:meth:`lift`, without blocking the event loop."""
+        await offload(self.lift, rule)
+
     def retention(self, *, lifted: bool = False) -> list[Rule]:
         """The rules and holds that speak of this namespace, or of one below it; oldest first.
 
@@ -129,6 +143,10 @@ class RetainVerbs(Erasing):
             for one in found
             if one.namespace[: len(mine)] == mine or mine[: len(one.namespace)] == one.namespace
         ]
+
+    async def aretention(self, **options: Any) -> list[Rule]:
+        """:meth:`retention`, without blocking the event loop."""
+        return await offload(self.retention, **options)
 
     def sweep(self, *, dry_run: bool = False, erase: bool = False) -> Swept:
         """Put away what has outlived its retention, here and below; a scheduler does it, too.
@@ -146,6 +164,10 @@ class RetainVerbs(Erasing):
             return Swept(tuple(sweeping.sweep(self._vault, self.namespace, activity)), False)
         with self._vault.database.read() as tx:
             return Swept(tuple(sweeping.due(tx, self._vault, self.namespace)), True)
+
+    async def asweep(self, **options: Any) -> Swept:
+        """:meth:`sweep`, without blocking the event loop."""
+        return await offload(self.sweep, **options)
 
     # Within -------------------------------------------------------------------------------
 

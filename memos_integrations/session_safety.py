@@ -14,6 +14,7 @@ from memos_integrations.infrastructure.quarantine import Quarantined
 from memos_integrations.infrastructure.sealed import Seal
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.offload import offload
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.operation.sensitive.reveal import revealed
 from memos_integrations.query import Hit
@@ -59,6 +60,10 @@ class SafetyVerbs:
         seals = {place: one for place, one in found.items() if shown(one)}
         return revealed(stands, seals, guard.sealer)
 
+    async def areveal(self, memory: str | MemCube | Hit) -> MemCube:
+        """:meth:`reveal`, without blocking the event loop."""
+        return await offload(self.reveal, memory)
+
     def quarantined(self) -> builtins.list[Quarantined]:
         """The memories of this namespace that wait in quarantine, and why; oldest first.
 
@@ -68,6 +73,10 @@ class SafetyVerbs:
         self._vault.require("administer", self.namespace, "see the quarantine of")
         with self._vault.snapshot(self.namespace) as view:
             return [] if view.namespace is None else quarantine.held(view.tx, view.namespace.pk)
+
+    async def aquarantined(self) -> list[Quarantined]:
+        """:meth:`quarantined`, without blocking the event loop."""
+        return await offload(self.quarantined)
 
     def release(self, id: str) -> MemCube:
         """Let searches find a memory that was in quarantine: somebody has looked at it.
@@ -93,6 +102,10 @@ class SafetyVerbs:
         released = self._vault.commit(work)
         self._vault.tell([cube_id])
         return released
+
+    async def arelease(self, id: str) -> MemCube:
+        """:meth:`release`, without blocking the event loop."""
+        return await offload(self.release, id)
 
     def _stands(self, view: Snapshot, cube_id: str, wanted: MemCube | None) -> MemCube:
         """The version that is asked for, from the store and not from the caller."""

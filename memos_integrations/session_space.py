@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from memos_integrations.cube import Access, check_text
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.spaces import KINDS, LIVES, PRESETS, Space, SpaceKind
+from memos_integrations.offload import offload
 from memos_integrations.session_retain import RetainVerbs, seconds
 
 _BY_KIND = "space"
@@ -61,6 +63,10 @@ class SpaceVerbs(RetainVerbs):
         self._live(ttl, unused)
         return space
 
+    async def aspace(self, kind: SpaceKind, **options: Any) -> Space:
+        """:meth:`space`, without blocking the event loop."""
+        return await offload(self.space, kind, **options)
+
     def spaces(self) -> list[Space]:
         """The spaces that this namespace is in, and those below it; the nearest to the root first.
 
@@ -74,6 +80,10 @@ class SpaceVerbs(RetainVerbs):
             or (one.namespace[: len(mine)] == mine and not sight.of(one.namespace).empty)
         ]
         return sorted(found, key=lambda one: (len(one.namespace), one.namespace))
+
+    async def aspaces(self) -> list[Space]:
+        """:meth:`spaces`, without blocking the event loop."""
+        return await offload(self.spaces)
 
     def _live(self, ttl: timedelta | None, unused: timedelta | None) -> None:
         """Rules of retention, in place of those that an earlier kind brought."""

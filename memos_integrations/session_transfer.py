@@ -26,6 +26,7 @@ from memos_integrations.interface import importing
 from memos_integrations.interface.importing.arrivals import stage
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import embed_checked
+from memos_integrations.offload import offload
 from memos_integrations.operation.arriving import examine
 from memos_integrations.operation.operator import MemOperator
 
@@ -95,6 +96,10 @@ class TransferVerbs:
         self._vault.flush_counters()  # a first use changes a state
         return MemDumper(self._vault, wanted, progress).dump(target, activity)
 
+    async def adump(self, path: str | os.PathLike[str], **options: Any) -> Dumped:
+        """:meth:`dump`, without blocking the event loop."""
+        return await offload(self.dump, path, **options)
+
     def load(
         self,
         path: str | os.PathLike[str],
@@ -141,6 +146,10 @@ class TransferVerbs:
             blobs = partial(_blobs, archive, trust)
             return self._take(staged, manner, "load", dry_run=dry_run, blobs=blobs)
 
+    async def aload(self, path: str | os.PathLike[str], **options: Any) -> Loaded:
+        """:meth:`load`, without blocking the event loop."""
+        return await offload(self.load, path, **options)
+
     def import_from(
         self,
         kind: str,
@@ -176,6 +185,10 @@ class TransferVerbs:
             return self._take(
                 staged, Manner(kind, conflicts, progress=told), "load", dry_run=dry_run
             )
+
+    async def aimport_from(self, kind: str, source: Any, **options: Any) -> Loaded:
+        """:meth:`import_from`, without blocking the event loop."""
+        return await offload(self.import_from, kind, source, **options)
 
     # Within -------------------------------------------------------------------------------
 

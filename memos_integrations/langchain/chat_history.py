@@ -13,7 +13,8 @@ from langchain_core.messages import (
 )
 
 from memos_integrations.conversation import Conversation, Message
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.offload import offload
+from memos_integrations.session import MemorySession
 
 _ROLES = {"human": "user", "ai": "assistant"}
 

@@ -7,8 +7,8 @@ from langchain_core.embeddings import Embeddings
 from memos_integrations.memos import default_embedder
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked, embed_query_checked
+from memos_integrations.offload import offload
 from memos_integrations.protocols import Embedder
-from memos_integrations.session import offload
 
 
 class MemOSEmbeddings(Embeddings):

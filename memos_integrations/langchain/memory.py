@@ -11,8 +11,9 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.langchain.chat_history import MemOSChatMessageHistory
+from memos_integrations.offload import offload
 from memos_integrations.recall import Recall, RecallPolicy, block
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.session import MemorySession
 
 
 class MemOSMemory(BaseMemory):

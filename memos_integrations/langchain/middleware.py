@@ -20,6 +20,7 @@ from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.langchain.scope import NamespaceOf, Scope, thread_of
 from memos_integrations.memos import MemOS
+from memos_integrations.offload import offload
 from memos_integrations.recall import (
     Recall,
     RecallPolicy,
@@ -28,7 +29,7 @@ from memos_integrations.recall import (
     block,
     clean,
 )
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.session import MemorySession
 
 
 class RecalledState(AgentState[Any]):

@@ -38,7 +38,8 @@ from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MemO
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.langchain.embeddings import MemOSEmbeddings
 from memos_integrations.langchain.filters import matches, readable
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.offload import offload
+from memos_integrations.session import MemorySession
 from memos_integrations.shelf import ShelfView
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from memos_integrations import toolbox
 from memos_integrations.errors import MemOSError
 from memos_integrations.langchain.scope import NamespaceOf, Scope, thread_of
 from memos_integrations.memos import MemOS
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.offload import offload
+from memos_integrations.session import MemorySession
 
 Query = Annotated[str, Field(min_length=1, description=toolbox.QUERY)]
 Limit = Annotated[int, Field(ge=1, le=20, description=toolbox.LIMIT)]

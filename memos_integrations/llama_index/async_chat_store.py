@@ -10,7 +10,8 @@ from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, Messag
 
 from memos_integrations.conversation import Conversation, Message, conversations
 from memos_integrations.llama_index.messages import as_said, from_message, to_message
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.offload import offload
+from memos_integrations.session import MemorySession
 
 
 class MemOSAsyncChatStore(AsyncDBChatStore):

@@ -12,7 +12,8 @@ from llama_index.core.storage.chat_store.base import BaseChatStore
 from memos_integrations.conversation import Conversation, conversations
 from memos_integrations.llama_index.handles import handle_of, session_of
 from memos_integrations.llama_index.messages import as_said, from_message, to_message
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.offload import offload
+from memos_integrations.session import MemorySession
 
 
 class MemOSChatStore(BaseChatStore):

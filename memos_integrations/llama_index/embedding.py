@@ -9,8 +9,8 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 
 from memos_integrations.memos import default_embedder
 from memos_integrations.models.checked import embed_checked, embed_query_checked
+from memos_integrations.offload import offload
 from memos_integrations.protocols import Embedder
-from memos_integrations.session import offload
 
 
 class MemOSEmbedding(BaseEmbedding):

@@ -32,7 +32,8 @@ from memos_integrations.local_chat import (
     shared_or_new,
 )
 from memos_integrations.memos import MemOS
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.offload import offload
+from memos_integrations.session import MemorySession
 
 
 class MemOSLLM(CustomLLM):

@@ -29,8 +29,9 @@ from memos_integrations.llama_index.messages import (
     to_message,
     tokens_of,
 )
+from memos_integrations.offload import offload
 from memos_integrations.recall import Recall, RecallPolicy, block, repeats
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.session import MemorySession
 
 dispatcher = get_dispatcher(__name__)
 

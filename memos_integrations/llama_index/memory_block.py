@@ -10,8 +10,9 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.memory.memory import BaseMemoryBlock
 
 from memos_integrations.llama_index.messages import as_said
+from memos_integrations.offload import offload
 from memos_integrations.recall import CLOSING, Recall, RecallPolicy, Said, block
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.session import MemorySession
 
 
 class MemOSMemoryBlock(BaseMemoryBlock[str]):

@@ -8,7 +8,8 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
 
 from memos_integrations import toolbox
-from memos_integrations.session import MemorySession, offload
+from memos_integrations.offload import offload
+from memos_integrations.session import MemorySession
 
 Query = Annotated[str, Field(description=toolbox.QUERY)]
 Limit = Annotated[int, Field(ge=1, le=20, description=toolbox.LIMIT)]

@@ -272,18 +272,27 @@ class _Writer:
             self._tx.execute(sa.delete(settings).where(settings.c.key == LOADED))
             self._tx.execute(sa.insert(settings).values(key=LOADED, value="1"))
 
-    def _coming(self) -> Iterator[list[tuple[Any, ...]]]:
+    def _few(self) -> int:
+        """How many activities wrote about as much as is held in memory at a time."""
+        count = "SELECT count(*) FROM {} WHERE {} IN (SELECT id FROM memories WHERE fate != 'same')"
+        wrote = self._staged.one(count.format("versions", "id"))
+        wrote += self._staged.one(count.format("transitions", "memory"))
+        return max(
+            1, int(BATCH * self._staged.one("SELECT count(*) FROM activities") // max(1, wrote))
+        )
+
+    def _coming(self, size: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:
         """The activities that are to be written, in their order, many at a time."""
         query = (
             "SELECT n, coalesce(twin, id), path, verb, principal, at FROM activities WHERE known "
             f"IS NULL AND id IN ({_WRITING} UNION SELECT activity FROM links) ORDER BY n"
         )
-        return _pages(self._staged.rows(query))
+        return _pages(self._staged.rows(query), size)
 
     def _log(self) -> None:
         """Each activity with what it wrote, in the audit log; those of this load follow."""
         base = self._base["activities"]
-        for rows in self._coming():
+        for rows in self._coming(self._few()):
             wrote = audit.touched(self._tx, base + rows[0][0], base + rows[-1][0])
             entries = []
             for n, id, path, verb, who, at in rows:
