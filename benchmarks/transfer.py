@@ -1,8 +1,8 @@
 """What moving costs: dump and load at several sizes, each in a process of its own.
 
-``python benchmarks/transfer.py [--sizes 20000 80000]``. Texts of about 1.3 KB, two memories each, one
-text in ten updated; vectors travel. The peak of the resident memory must not grow with the size.
-The stores are opened without a vector index: that is memory of its own, whatever else is done.
+``python benchmarks/transfer.py [--sizes 20000 80000]``. Texts of about 1.3 KB, two memories each;
+one text in ten is updated; vectors travel. The peak of the resident memory must not grow with the
+size. The stores have no vector index: that is memory of its own, whatever else is done.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from memos_integrations.cube import (
     check_version,
 )
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, VersionConflictError
-from memos_integrations.infrastructure.vault import SYSTEM, MemVault
+from memos_integrations.infrastructure.units import SYSTEM
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import embed_checked
 from memos_integrations.offload import offload

@@ -30,7 +30,7 @@ from memos_integrations.infrastructure.market.watermark import marks
 from memos_integrations.infrastructure.receipts import Receipt
 from memos_integrations.infrastructure.records import ensure_namespace, insert_activity
 from memos_integrations.infrastructure.transfer.dumping import note_exports
-from memos_integrations.infrastructure.transfer.loading import Manner
+from memos_integrations.infrastructure.transfer.manner import Manner
 from memos_integrations.infrastructure.transfer.staging import Staged
 from memos_integrations.models.checked import embed_checked
 from memos_integrations.offload import offload

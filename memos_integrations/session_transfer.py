@@ -16,7 +16,8 @@ from memos_integrations.errors import AccessDeniedError, ArchiveError, InvalidIn
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.transfer.dumping import Dumped, MemDumper, Wanted
 from memos_integrations.infrastructure.transfer.fates import CONFLICTS, Conflicts
-from memos_integrations.infrastructure.transfer.loading import Loaded, Manner, MemLoader
+from memos_integrations.infrastructure.transfer.loading import MemLoader
+from memos_integrations.infrastructure.transfer.manner import Loaded, Manner
 from memos_integrations.infrastructure.transfer.reading import Archive, reading
 from memos_integrations.infrastructure.transfer.staging import Staged
 from memos_integrations.infrastructure.transfer.trusting import as_imported, doing_as_imported

@@ -23,7 +23,7 @@ from memos_integrations.cli.options import (
 from memos_integrations.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from memos_integrations.infrastructure.transfer.loading import Loaded
+    from memos_integrations.infrastructure.transfer.manner import Loaded
 
 ArchiveArgument = Annotated[Path, typer.Argument(metavar="ARCHIVE", help="Such as moving.memcube.")]
 ConflictsOption = Annotated[

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from memos_integrations.infrastructure.database import Database
 from memos_integrations.infrastructure.schema import outbox
-from memos_integrations.infrastructure.vault import MemVault, Writer
+from memos_integrations.infrastructure.units import Writer
+from memos_integrations.infrastructure.vault import MemVault
 
 T = TypeVar("T")
 

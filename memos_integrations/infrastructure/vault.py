@@ -14,12 +14,10 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -47,28 +45,20 @@ from memos_integrations.infrastructure import (
     transitions,
 )
 from memos_integrations.infrastructure.access import (
-    AccessRules,
     Asker,
-    Grant,
-    Right,
-    Sight,
-    permitted,
 )
 from memos_integrations.infrastructure.blobs import FsspecBlobs
 from memos_integrations.infrastructure.database import Database
-from memos_integrations.infrastructure.filters import COUNTERS, Clause, compile_filters
 from memos_integrations.infrastructure.former_vectors import FormerVectors
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
-from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.ownership import Ownership
-from memos_integrations.infrastructure.past import PastSnapshot
 from memos_integrations.infrastructure.placements import Placements
+from memos_integrations.infrastructure.readable import DATABASE, Readable
 from memos_integrations.infrastructure.records import Activity
-from memos_integrations.infrastructure.retention import RetentionRules
-from memos_integrations.infrastructure.schema import cubes, embeddings, namespaces, settings
-from memos_integrations.infrastructure.snapshot import Snapshot
-from memos_integrations.infrastructure.spaces import Space, Spaces, read_spaces, write_spaces
+from memos_integrations.infrastructure.schema import namespaces, settings
+from memos_integrations.infrastructure.spaces import read_spaces
+from memos_integrations.infrastructure.units import Shared, Writer
 from memos_integrations.infrastructure.usage import UsageCounters
 from memos_integrations.infrastructure.vectors import ChromaIndex
 from memos_integrations.protocols import Clock, EmbedderFingerprint, VectorIndex, Vectors
@@ -81,35 +71,14 @@ Also = Callable[[sa.Connection], object]
 """What is done in the same transaction."""
 
 _OURS = {"lock", "owner.json", "index", "blobs"}
-_DATABASE = "memory.db"
 
-
-SYSTEM = "system"
-"""The principal of what happens by itself."""
 
 FLUSH_EVERY = 1.0
 """Seconds between commits that also write what is counted in memory."""
 
 
-@dataclass
-class _Shared:
-    """What all who look at a store have in common, and what changes while it is open."""
-
-    fingerprint: EmbedderFingerprint | None
-    rules: AccessRules
-    retention: RetentionRules
-    spaces: Spaces
-    flush_due: float = 0.0
-    secret: bytes | None = None
-    readings: audit.Readings = field(default_factory=audit.Readings)
-    """What was read or refused, and is not in the audit log yet."""
-
-
-class MemVault:
+class MemVault(Readable):
     """An embedded store in one folder: ``memory.db``, ``index/``, ``blobs/``. Thread-safe."""
-
-    asker: Asker | None = None
-    """Who looks at it; ``None``: the store itself, which may see everything."""
 
     def __init__(
         self,
@@ -125,11 +94,11 @@ class MemVault:
         self._owner = Ownership(self.folder)
         try:
             crashpoints.reach("folder-locked")
-            self._database = Database(self.folder / _DATABASE)
+            self._database = Database(self.folder / DATABASE)
             fingerprint = self._settings()
             with self._database.read() as tx:
                 rules, lives = governance.read_rules(tx), retention.read_rules(tx)
-                self._shared = _Shared(fingerprint, rules, lives, read_spaces(tx))
+                self._shared = Shared(fingerprint, rules, lives, read_spaces(tx))
         except BaseException:
             self._owner.release()
             raise
@@ -491,227 +460,6 @@ class MemVault:
         except MemOSError as error:  # a search does not fail because its count cannot be written
             log.warning("counters of use are kept in memory: %s", error)
 
-    # The audit log ------------------------------------------------------------------------
-
-    @property
-    def audits_reads(self) -> bool:
-        """Whether readings stand in the audit log: if asked for, or where access is governed."""
-        return self.rules.enforced if self._audit_reads is None else self._audit_reads
-
-    def note_reading(self, entry: audit.Fields, *, at_once: bool = False) -> None:
-        """Write down what was read or refused, with a later commit or ``at_once``."""
-        if self._shared.readings.note(entry) or at_once:
-            try:
-                self._writer.write(self._database, self._writer.readings)
-            except MemOSError as error:  # what was asked is answered, or refused, all the same
-                log.warning("entries of the audit log are kept in memory: %s", error)
-
-    def audit_mac(self, text: str) -> str:
-        """What stands in the audit log for a question."""
-        if self._shared.secret is None:
-            with self._database.read() as tx:
-                self._shared.secret = audit.read_secret(tx)
-        return audit.mac(self._shared.secret, text)
-
-    def exist(self, cube_ids: Iterable[str]) -> bool:
-        """Whether one of these memories is in the store, whoever looks."""
-        asked = json.dumps(list(cube_ids))
-        query = (
-            "SELECT 1 FROM cubes WHERE deleted_by IS NULL "
-            "AND id IN (SELECT value FROM json_each(?)) LIMIT 1"
-        )
-        with self._database.read() as tx:
-            return bool(tx.exec_driver_sql(query, (asked,)).first())
-
-    # Who may ------------------------------------------------------------------------------
-
-    @property
-    def rules(self) -> AccessRules:
-        """Who may do what; see :mod:`memos_integrations.infrastructure.access`."""
-        return self._shared.rules
-
-    def sight(self) -> Sight:
-        """What may be done now by who looks at the store."""
-        return Sight(self.rules, self.asker, self._clock.now())
-
-    def require(self, right: Right, path: Namespace, verb: str, *, full: bool = False) -> None:
-        """Refuse what takes a right on a whole namespace (:class:`AccessDeniedError`).
-
-        ``full``: on its read-only memories, too.
-        """
-        scope = self.sight().of(path, right)
-        if self.asker is not None and not (scope.full if full else scope.whole):
-            raise governance.denied(self.asker, verb, path)
-
-    def change_rules(
-        self, path: Namespace, activity: Activity, change: Callable[[sa.Connection], object]
-    ) -> None:
-        """Change the rules of access; when this returns, they are in force."""
-
-        def work(tx: sa.Connection) -> tuple[AccessRules, bool]:
-            namespace = records.ensure_namespace(tx, path)
-            records.insert_activity(tx, namespace.pk, replace(activity, asker=None))
-            change(tx)
-            return governance.read_rules(tx), False
-
-        with self._changing_rules:
-            self._shared.rules = self.commit(work)
-
-    @property
-    def retention(self) -> RetentionRules:
-        """How long memories live, and which must not go."""
-        return self._shared.retention
-
-    def change_retention(
-        self, path: Namespace, activity: Activity, change: Callable[[sa.Connection], object]
-    ) -> None:
-        """Change the rules of retention; when this returns, they are in force."""
-
-        def work(tx: sa.Connection) -> tuple[RetentionRules, bool]:
-            namespace = records.ensure_namespace(tx, path)
-            records.insert_activity(tx, namespace.pk, replace(activity, asker=None))
-            change(tx)
-            return retention.read_rules(tx), False
-
-        with self._changing_rules:
-            self._shared.retention = self.commit(work)
-
-    @property
-    def spaces(self) -> Spaces:
-        """Namespaces with a purpose, and what holds in them."""
-        return self._shared.spaces
-
-    def change_space(self, activity: Activity, space: Space) -> None:
-        """Say what a namespace is for; in force when this returns."""
-
-        def work(tx: sa.Connection) -> tuple[Spaces, bool]:
-            namespace = records.ensure_namespace(tx, space.namespace)
-            records.insert_activity(tx, namespace.pk, replace(activity, asker=None))
-            spaces = read_spaces(tx).with_(space)
-            write_spaces(tx, spaces)
-            return spaces, False
-
-        with self._changing_rules:
-            self._shared.spaces = self.commit(work)
-
-    def kept(self, path: Namespace | None = None) -> list[Clause]:
-        """What retention has not ended: conditions on a query over ``cubes`` of a namespace; of
-        any, if none is given, and then over ``namespaces``, too."""
-        rules = self.retention if path is None else self.retention.at(path)
-        if not rules:
-            return []
-        return rules.kept(self._clock.now(), self.usage.waiting(), below=path is None)
-
-    def now(self) -> datetime:
-        """The time by the store's clock."""
-        return self._clock.now()
-
-    def read_rules_again(self) -> None:
-        """Grants were written: they are in force when this returns."""
-        with self._changing_rules, self._database.read() as tx:
-            self._shared.rules = governance.read_rules(tx)
-
-    def grants(self) -> list[Grant]:
-        """Every grant there ever was, oldest first."""
-        with self._database.read() as tx:
-            return governance.read_grants(tx)
-
-    # Reading ------------------------------------------------------------------------------
-
-    def clauses(self, filters: Mapping[str, Any] | None) -> list[Clause]:
-        """See :func:`compile_filters`; counters that are asked for are written first."""
-        compiled = compile_filters(filters)
-        if filters and not COUNTERS.isdisjoint(filters):
-            self._flush_alone()
-        return compiled
-
-    def outdated(self, versions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Those of these versions (cube id, version) that must not be served any more."""
-        asked, scope = set(versions), self.sight().everywhere()
-        with self._database.read() as tx:
-            current = lookups.current(tx, asked, self._clock.now())
-            if kept := self.kept():
-                there = lookups.among(tx, {cube_id for cube_id, _ in current}, kept)
-                current = {one for one in current if one[0] in there}
-            if scope.everything:
-                return asked - current
-            seen = permitted(tx, {cube_id for cube_id, _ in current}, scope)
-            return asked - {one for one in current if one[0] in seen}
-
-    def heads(self, cube_ids: Iterable[str]) -> list[MemCube]:
-        """Those of these memories, of any namespace, that may be shown now; with their counters."""
-        now, scope = self._clock.now(), self.sight().everywhere()
-        with self._database.read() as tx:
-            wanted = set(cube_ids)
-            if not scope.everything:
-                wanted = permitted(tx, wanted, scope)
-            if kept := self.kept():
-                wanted = lookups.among(tx, wanted, kept)
-            found = lookups.load(tx, lookups.shown(tx, wanted, now))
-            return list(self.usage.attach(tx, found, now).values())
-
-    @contextmanager
-    def snapshot(self, path: Namespace) -> Iterator[Snapshot]:
-        """One moment of one namespace: everything read in it fits together."""
-        with self.reading() as (tx, snapshot):
-            yield snapshot(lookups.find_namespace(tx, path))
-
-    @contextmanager
-    def snapshot_at(
-        self, path: Namespace, choose: Callable[[sa.Connection, NamespaceRow | None], Moment]
-    ) -> Iterator[Snapshot]:
-        """A namespace as it was at a moment of the past."""
-        with self.reading() as (tx, snapshot):
-            namespace = lookups.find_namespace(tx, path)
-            yield PastSnapshot(snapshot(namespace), choose(tx, namespace), self._former)
-
-    @contextmanager
-    def reading(
-        self,
-    ) -> Iterator[tuple[sa.Connection, Callable[[NamespaceRow | None], Snapshot]]]:
-        """One moment of the store, and what makes the snapshot of a namespace at that moment."""
-        self._owner.check()
-        with self._database.read() as tx:
-            sight = self.sight()
-            parts = sight.now, self.usage, self._keeper, self._policy, sight, self.retention
-            yield tx, lambda namespace: Snapshot(tx, namespace, *parts)
-
-    def nearest(self, path: Namespace, vector: Vectors, limit: int) -> list[tuple[int, float]]:
-        """The nearest searchable cubes to a unit vector (float32, ``(dim,)``): key, cosine."""
-        with self.snapshot(path) as view:
-            return view.nearest(vector, limit)
-
-    def stats(self) -> dict[str, Any]:
-        """Counts and sizes, JSON-plain."""
-        with self._database.read() as tx:
-            spaces = tx.exec_driver_sql(
-                "SELECT path, live, collection FROM namespaces ORDER BY path"
-            ).all()
-            versions, pending = (
-                tx.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
-                for name in ("versions", "outbox")
-            )
-        return {
-            "path": str(self.folder),
-            "memories": sum(space.live for space in spaces),
-            "versions": versions,
-            "embedder": str(self._shared.fingerprint) if self._shared.fingerprint else None,
-            "index": {"state": self._keeper.state, "pending": pending},
-            "bytes": {
-                "database": sum(_size(p) for p in self.folder.glob(f"{_DATABASE}*")),
-                "index": sum(_size(p) for p in (self.folder / "index").rglob("*")),
-                "blobs": sum(_size(p) for p in (self.folder / "blobs").rglob("*")),
-            },
-            "namespaces": [
-                {
-                    "namespace": json.loads(space.path),
-                    "memories": space.live,
-                    "search": "approximate index" if space.collection else "exact scan",
-                }
-                for space in spaces
-            ],
-        }
-
     def wait_for_index(self, seconds: float = 60.0) -> bool:
         """Wait until the vector index holds all that is committed; searches need not wait."""
         return self._keeper.wait(seconds)
@@ -739,19 +487,6 @@ class MemVault:
         """Let go of every file of the index and make it anew; ``True`` once they are gone."""
         return self._keeper.renew(seconds)
 
-    def sample_vectors(self, limit: int) -> list[tuple[Namespace, int, bytes]]:
-        """Some vectors that a search must find, with namespace and key, spread over the store."""
-        with self._database.read() as tx:
-            rows = tx.execute(
-                sa.select(namespaces.c.path, embeddings.c.cube_pk, embeddings.c.vector)
-                .join(namespaces, namespaces.c.pk == embeddings.c.namespace_pk)
-                .join(cubes, cubes.c.pk == embeddings.c.cube_pk)
-                .where(*lookups.alive(self._clock.now()))
-                .order_by(sa.func.random())
-                .limit(limit)
-            ).all()
-        return [(tuple(json.loads(path)), pk, vector) for path, pk, vector in rows]
-
     @property
     def database(self) -> Database:
         """The records, for maintenance: reindexing and examination."""
@@ -767,54 +502,6 @@ def fingerprint_json(fingerprint: EmbedderFingerprint) -> str:
             "dimension": fingerprint.dimension,
         }
     )
-
-
-@dataclass(frozen=True)
-class Writer:
-    """Units of work, each with its entries in the audit log."""
-
-    store: str
-    shared: _Shared
-    usage: UsageCounters
-    placements: Placements
-    clock: Clock
-
-    def write(self, database: Database, work: Callable[[sa.Connection], T]) -> T:
-        """Do it in one transaction, and write down what it did."""
-        taken: list[audit.Fields] = []
-
-        def audited(tx: sa.Connection) -> T:
-            audit.begin(tx)
-            outcome = work(tx)
-            if tx.info.pop(_READ_TOO, False):
-                taken.extend(self.shared.readings.take())
-            audit.settle(tx, self.shared.rules, self.store, self.clock.now())
-            audit.append(tx, taken, self.store)
-            return outcome
-
-        try:
-            return database.write(audited)
-        except BaseException:
-            self.shared.readings.put_back(taken)
-            raise
-
-    def counters(self, tx: sa.Connection) -> None:
-        """What was counted in memory; a first use activates."""
-        used = self.usage.flush(tx)
-        for namespace_pk, pks in transitions.generated_among(tx, used).items():
-            activity = Activity(str(uuid.uuid4()), "activate", SYSTEM, self.clock.now())
-            activity_pk = records.insert_activity(tx, namespace_pk, activity)
-            moves = [(pk, State.GENERATED, State.ACTIVATED) for pk in pks]
-            transitions.move(tx, activity_pk, moves, "first use")
-        self.placements.flush(tx)
-        self.readings(tx)
-
-    def readings(self, tx: sa.Connection) -> None:
-        """What was read or refused goes into the audit log with this unit of work."""
-        tx.info[_READ_TOO] = True
-
-
-_READ_TOO = "readings"
 
 
 def _close(writer: Writer, keeper: IndexKeeper, database: Database, owner: Ownership) -> None:
@@ -855,16 +542,9 @@ def _prepared(folder: Path) -> Path:
         raise NotAStoreError(f"{folder} is a file: give a folder") from None
     except OSError as error:
         raise StoreNotWritableError(f"{folder} cannot be used: {error.strerror}") from error
-    foreign = {name for name in names if name not in _OURS and not name.startswith(_DATABASE)}
-    if foreign and _DATABASE not in names:
+    foreign = {name for name in names if name not in _OURS and not name.startswith(DATABASE)}
+    if foreign and DATABASE not in names:
         raise NotAStoreError(
             f"{folder} holds {sorted(foreign)[0]!r} and no memory store: give a new or empty folder"
         )
     return folder
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except FileNotFoundError:
-        return 0  # removed by a rebuild while we counted

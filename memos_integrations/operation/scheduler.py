@@ -29,7 +29,8 @@ from memos_integrations.infrastructure import crashpoints, happenings, jobs, swe
 from memos_integrations.infrastructure.happenings import Since
 from memos_integrations.infrastructure.jobs import Job, NewJob
 from memos_integrations.infrastructure.records import Activity
-from memos_integrations.infrastructure.vault import SYSTEM, MemVault
+from memos_integrations.infrastructure.units import SYSTEM
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.operation import lifecycle
 from memos_integrations.operation.scheduling.actions import KINDS, Action
 from memos_integrations.operation.scheduling.events import Event, Lost, Pressure, Tick
