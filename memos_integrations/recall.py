@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from memos_integrations.arguments import MAX_LIMIT
 from memos_integrations.cube import MAX_TEXT_BYTES, MemCube
 from memos_integrations.errors import InvalidInputError, MemOSError, RecallTimeoutError
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
 from memos_integrations.memories.block import CLOSING, NOTE, OPENING, block, line, without_block
 from memos_integrations.session import MemorySession
+from memos_integrations.verbs.arguments import MAX_LIMIT
 
 __all__ = [
     "CLOSING",

@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 
 import networkx as nx
 
-from memos_integrations.arguments import strings
 from memos_integrations.cube import (
     Access,
     MemCube,
@@ -41,18 +40,19 @@ from memos_integrations.operation.timemachine import TimeMachine, When
 from memos_integrations.protocols import Clock, EmbedderFingerprint
 from memos_integrations.query import Hit
 from memos_integrations.recorded import recorded
-from memos_integrations.session_audit import AuditVerbs
-from memos_integrations.session_branch import BranchVerbs
-from memos_integrations.session_forget import ForgetVerbs
-from memos_integrations.session_govern import GovernVerbs
-from memos_integrations.session_market import MarketVerbs
-from memos_integrations.session_organise import OrganiseVerbs
-from memos_integrations.session_past import PastVerbs, read_when
-from memos_integrations.session_pipeline import PipelineVerbs
-from memos_integrations.session_read import ReadVerbs
-from memos_integrations.session_safety import SafetyVerbs
-from memos_integrations.session_space import SpaceVerbs
 from memos_integrations.shelf import Shelf
+from memos_integrations.verbs.arguments import strings
+from memos_integrations.verbs.audit import AuditVerbs
+from memos_integrations.verbs.branch import BranchVerbs
+from memos_integrations.verbs.forget import ForgetVerbs
+from memos_integrations.verbs.govern import GovernVerbs
+from memos_integrations.verbs.market import MarketVerbs
+from memos_integrations.verbs.organise import OrganiseVerbs
+from memos_integrations.verbs.past import PastVerbs, read_when
+from memos_integrations.verbs.pipeline import PipelineVerbs
+from memos_integrations.verbs.read import ReadVerbs
+from memos_integrations.verbs.safety import SafetyVerbs
+from memos_integrations.verbs.space import SpaceVerbs
 
 
 class _Unchanged:

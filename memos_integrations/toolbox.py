@@ -6,12 +6,12 @@ import hashlib
 import json
 from typing import Any
 
-from memos_integrations.arguments import MAX_LIMIT
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import CubeNotFoundError
 from memos_integrations.memories.block import harmless
 from memos_integrations.recall import clean, is_only
 from memos_integrations.session import MemorySession
+from memos_integrations.verbs.arguments import MAX_LIMIT
 
 DESCRIPTIONS = {
     "search_memory": "Search what is remembered about the user and earlier conversations.",

@@ -23,7 +23,7 @@ from memos_integrations.cli.options import (
 from memos_integrations.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from memos_integrations.session_pipeline import PipelineRun
+    from memos_integrations.verbs.pipeline import PipelineRun
 
 pipeline = typer.Typer(
     name="pipeline",

@@ -13,7 +13,7 @@ from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.offload import offload
 from memos_integrations.operation.organiser import Judge, MemOrganiser, Organised, duplicates
-from memos_integrations.session_life import LifeVerbs
+from memos_integrations.verbs.life import LifeVerbs
 
 
 class OrganiseVerbs(LifeVerbs):

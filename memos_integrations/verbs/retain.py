@@ -19,7 +19,7 @@ from memos_integrations.infrastructure.sweeping import Due
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.offload import offload
 from memos_integrations.operation.operator import MemOperator
-from memos_integrations.session_erasing import Erasing
+from memos_integrations.verbs.erasing import Erasing
 
 _ERASABLE = (
     State.GENERATED,

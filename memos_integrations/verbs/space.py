@@ -11,7 +11,7 @@ from memos_integrations.cube import Access, check_text
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.spaces import KINDS, LIVES, PRESETS, Space, SpaceKind
 from memos_integrations.offload import offload
-from memos_integrations.session_retain import RetainVerbs, seconds
+from memos_integrations.verbs.retain import RetainVerbs, seconds
 
 _BY_KIND = "space"
 """The reason of rules of retention that came with a kind."""

@@ -34,7 +34,7 @@ from memos_integrations.infrastructure.transfer.manner import Manner
 from memos_integrations.infrastructure.transfer.staging import Staged
 from memos_integrations.models.checked import embed_checked
 from memos_integrations.offload import offload
-from memos_integrations.session_transfer import TransferVerbs
+from memos_integrations.verbs.transfer import TransferVerbs
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from memos_integrations.interface.reader import MemReader
 from memos_integrations.offload import offload
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.query import Hit
-from memos_integrations.session_erasing import Erasing
+from memos_integrations.verbs.erasing import Erasing
 
 Asked = str | MemCube | Hit
 """A memory, by its id or as it was read."""

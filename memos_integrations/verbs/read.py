@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from memos_integrations.arguments import check_limit, narrowed, strings
 from memos_integrations.cube import MemCube, Namespace, check_id, check_text, check_version
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure.activity_log import LogEntry
@@ -21,8 +20,9 @@ from memos_integrations.operation.operator import Choose, MemOperator
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.protocols import Clock, Vectors
 from memos_integrations.query import Hit, TimeWindow
-from memos_integrations.session_life import LifeVerbs
-from memos_integrations.session_lineage import LineageVerbs
+from memos_integrations.verbs.arguments import check_limit, narrowed, strings
+from memos_integrations.verbs.life import LifeVerbs
+from memos_integrations.verbs.lineage import LineageVerbs
 
 
 class ReadVerbs(LifeVerbs, LineageVerbs):

@@ -1,0 +1,1 @@
+"""The verbs of a session, a room for each kind."""
