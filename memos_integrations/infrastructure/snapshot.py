@@ -246,8 +246,8 @@ class Snapshot:
         memory's header again.
         """
         where, space = self._permitted(filters), self.namespace
-        if not where or space is None:
-            return where
+        if not (self._permits or filters) or space is None:
+            return where  # what retention leaves is seldom little
         few = self._policy.exact_below
         query = self._select([*self._searchable(space), *where]).limit(few + 1)
         found = [row.pk for row in self.tx.execute(query)]
