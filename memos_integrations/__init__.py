@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from memos_integrations.errors import MemOSError
     from memos_integrations.infrastructure.index_keeper import IndexPolicy
     from memos_integrations.memos import MemOS
-    from memos_integrations.operation.retrieval import SearchPolicy
+    from memos_integrations.operation.retrieving.policy import SearchPolicy
     from memos_integrations.query import Hit, TimeWindow
     from memos_integrations.session import MemorySession
 
@@ -48,7 +48,7 @@ _HOME = {
     "MemorySession": "session",
     "Namespace": "cube",
     "Principal": "cube",
-    "SearchPolicy": "operation.retrieval",
+    "SearchPolicy": "operation.retrieving.policy",
     "TimeWindow": "query",
 }
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
 """float32, shape ``(n, dimension)``, or ``(dimension,)`` for one."""
+
+
+TEXT_FORM = 2
+"""How memories are put in words for an embedder. 1: speaker, date, text; 2: speaker, text."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,13 @@ class EmbedderFingerprint:
     name: str
     revision: str
     dimension: int
+    form: int = TEXT_FORM
+    """In which form they are given the memories; this is the store's affair, not the embedder's."""
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Self:
+        """One as a store or an archive keeps it; those of the first form do not say so."""
+        return cls(**{"form": 1, **said})
 
     def __str__(self) -> str:
         return f"{self.name} (revision {self.revision or 'unknown'}, {self.dimension} dimensions)"

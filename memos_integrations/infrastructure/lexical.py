@@ -61,6 +61,23 @@ def telling_words(text: str) -> list[str]:
     return [word for word in words if word not in _FUNCTION_WORDS] or words
 
 
+def tells(text: str) -> bool:
+    """Whether ``text`` has a word that says which memory is meant."""
+    return not _FUNCTION_WORDS.issuperset(telling_words(text))
+
+
+_OPENED = "SELECT rowid FROM lexicon WHERE lexicon MATCH ? LIMIT ?"
+
+
+def opened_by(tx: sa.Connection, namespace_pk: int, word: str, limit: int) -> list[int]:
+    """Up to ``limit`` cubes whose indexed words begin with ``word``: a speaker stands first."""
+    terms = re.findall(r"\w+", word.lower())
+    if not terms:
+        return []
+    query = f'{{namespace}}: ns{namespace_pk} AND {{words}}: ^ "{terms[0]}"'
+    return [pk for (pk,) in hot(tx, _OPENED, query, limit)]
+
+
 def match_expression(namespace_pk: int, text: str) -> str | None:
     """The FTS5 query for any of the telling words in ``text``; ``None`` if it has no word."""
     terms = telling_words(text)

@@ -8,14 +8,14 @@ of that moment, in its state then.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import networkx as nx
 import numpy as np
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure import lexical, lookups, provenance, transitions
+from memos_integrations.infrastructure import lexical, lookups, provenance, transitions, turns
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.former_vectors import FormerVectors, FormsThen
@@ -167,6 +167,17 @@ class PastSnapshot(Snapshot):
         where = [here, self._undeleted(), *self._permits, *filters]
         query = sa.select(sa.func.count()).select_from(self._then()).where(*where)
         return int(self.tx.execute(query).scalar_one())
+
+    def about(self, cube_pks: Collection[int]) -> dict[int, turns.About]:
+        """What scores are made of beside likeness, as of that moment."""
+        return turns.about_then(self.tx, cube_pks, self.moment.activity_pk) if cube_pks else {}
+
+    def shown(self, cube_pks: Collection[int], filters: Sequence[Clause] = ()) -> set[int]:
+        """The gate of that moment for keys that no source found."""
+        if self.namespace is None or not cube_pks:
+            return set()
+        asked = [(pk, 0.0) for pk in cube_pks]
+        return {pk for pk, _ in self._shown(self.namespace, asked, self._permitted(filters))}
 
     # Searching ----------------------------------------------------------------------------
 

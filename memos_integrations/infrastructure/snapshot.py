@@ -7,7 +7,7 @@ expired, revoked or foreign memories cannot come back, however stale the index i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from random import randrange
 
@@ -15,7 +15,14 @@ import networkx as nx
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure import lexical, links, lookups, provenance, transitions
+from memos_integrations.infrastructure import (
+    lexical,
+    links,
+    lookups,
+    provenance,
+    transitions,
+    turns,
+)
 from memos_integrations.infrastructure.access import Sight, permitted
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.index_keeper import (
@@ -43,6 +50,15 @@ Asked = Callable[[], Found | None]
 
 MOST_ASKED = 2_000
 """The most candidates asked of the index; when these do not suffice, the exact scan answers."""
+
+
+OPENINGS = 32
+"""How many memories that begin with a name are looked at for a speaker of that name."""
+
+
+def first_name(name: str) -> str:
+    """What people are called by in a conversation: ``Maya`` for Maya Lindqvist, in small."""
+    return name.split()[0].casefold() if name.split() else ""
 
 
 class Narrowed(list[Clause]):
@@ -157,6 +173,38 @@ class Snapshot:
         shown = lookups.passing(self.tx, self.namespace.pk, far, self.now, where)
         kept = {pk: [one for one in others if one in shown] for pk, others in found.items()}
         return {pk: others[-1] for pk, others in kept.items() if others}
+
+    def speakers(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of these names that somebody goes by who speaks in this namespace.
+
+        Whose memory may not be seen is not known to speak.
+        """
+        if self.namespace is None:
+            return frozenset()
+        return frozenset(name for name in names if self._speaks(self.namespace, name))
+
+    def _speaks(self, space: NamespaceRow, name: str) -> bool:
+        opened = lexical.opened_by(self.tx, space.pk, name, OPENINGS)
+        shown = self.shown(opened) if opened else set()
+        return any(
+            one.speaker is not None and first_name(one.speaker) == first_name(name)
+            for one in self.about(shown).values()
+        )
+
+    def about(self, cube_pks: Collection[int]) -> dict[int, turns.About]:
+        """What scores are made of beside likeness, by key."""
+        return turns.about(self.tx, cube_pks) if cube_pks else {}
+
+    def around(self, cube_pks: Collection[int]) -> list[tuple[int | None, ...]]:
+        """For each: the two written before it here, itself, the two after it; not gated."""
+        return turns.around(self.tx, cube_pks) if cube_pks else []
+
+    def shown(self, cube_pks: Collection[int], filters: Sequence[Clause] = ()) -> set[int]:
+        """The gate for keys that no source found: those that may be shown and fulfil filters."""
+        if self.namespace is None or not cube_pks:
+            return set()
+        asked = [(pk, 0.0) for pk in cube_pks]
+        return {pk for pk, _ in self._gate(self.namespace, asked, self._permitted(filters))}
 
     def closure(
         self, head: Head, direction: provenance.Direction, depth: int | None

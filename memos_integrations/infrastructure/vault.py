@@ -15,6 +15,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
@@ -137,7 +138,7 @@ class MemVault(Readable):
         self.id = found["store_id"]
         """Of this store, for good; a secret of it."""
         stored = found.get("embedder")
-        return EmbedderFingerprint(**json.loads(stored)) if stored else None
+        return EmbedderFingerprint.read(json.loads(stored)) if stored else None
 
     def _has_index(self) -> bool:
         with self._database.read() as tx:
@@ -156,12 +157,19 @@ class MemVault(Readable):
     def bind_embedder(self, fingerprint: EmbedderFingerprint) -> None:
         """Check that vectors of this embedder fit the store."""
         stored = self._shared.fingerprint
-        if stored is not None and stored != fingerprint:
+        if stored is None or stored == fingerprint:
+            return
+        mend = f"run `memcube reindex --path {self.folder}` to rebuild the vectors"
+        if stored == replace(fingerprint, form=stored.form):
             raise EmbedderMismatchError(
-                f"{self.folder} was written with the embedder {stored}, and was opened with "
-                f"{fingerprint}: their vectors cannot be compared. Open it with the first one, or "
-                f"run `memcube reindex --path {self.folder}` to rebuild the vectors"
+                f"the memories of {self.folder} were embedded in the form {stored.form} of another "
+                f"version; this one embeds them in the form {fingerprint.form}: {mend}"
             )
+        raise EmbedderMismatchError(
+            f"{self.folder} was written with the embedder {stored}, and was opened with "
+            f"{fingerprint}: their vectors cannot be compared. Open it with the first one, or "
+            f"{mend}"
+        )
 
     def seen_by(self, asker: Asker) -> Self:
         """The same store, as somebody may see and change it."""
@@ -495,13 +503,7 @@ class MemVault(Readable):
 
 def fingerprint_json(fingerprint: EmbedderFingerprint) -> str:
     """A fingerprint as the store keeps it."""
-    return json.dumps(
-        {
-            "name": fingerprint.name,
-            "revision": fingerprint.revision,
-            "dimension": fingerprint.dimension,
-        }
-    )
+    return json.dumps(asdict(fingerprint))
 
 
 def _close(writer: Writer, keeper: IndexKeeper, database: Database, owner: Ownership) -> None:

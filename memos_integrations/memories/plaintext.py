@@ -6,13 +6,10 @@ from memos_integrations.cube import MemCube
 
 
 def embedding_text(cube: MemCube) -> str:
-    """The words that a memory is embedded as: who said it, when, what.
+    """The words that a memory is embedded as: who said it, and what.
 
-    "Maya (Friday 5 May 2023): I moved to Oslo" finds questions about Maya and about May, which
-    the bare sentence does not.
+    Times are not embedded: a search compares them as times, and the words of a date make
+    memories of one day alike that have nothing else in common.
     """
-    about = cube.header.descriptive
-    moment = about.said_at or about.event_time
-    day = f"({moment:%A} {moment.day} {moment:%B} {moment.year})" if moment else ""
-    prefix = " ".join(filter(None, [about.speaker, day]))
-    return f"{prefix}: {cube.text}" if prefix else cube.text
+    speaker = cube.header.descriptive.speaker
+    return f"{speaker}: {cube.text}" if speaker else cube.text

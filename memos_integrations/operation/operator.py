@@ -44,7 +44,12 @@ from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.checked import checked_vector, embed_checked, embed_query_checked
 from memos_integrations.operation.door import Door, Entry
-from memos_integrations.operation.retrieval import SearchPolicy, retrieve
+from memos_integrations.operation.retrieval import (
+    Question,
+    SearchPolicy,
+    retrieve,
+    without_names,
+)
 from memos_integrations.operation.sensitive.guard import moved
 from memos_integrations.protocols import Clock, Embedder, IdSource, Vectors
 from memos_integrations.query import Hit, MemoryCall
@@ -173,17 +178,20 @@ class MemOperator:
         if choose is not None:  # links are those of today
             policy = replace(policy, links=0.0, superseded=0.0)
         clauses = self._vault.clauses(filters)
+        view_of = partial(self._vault.snapshot, path)
+        if choose is not None:
+            view_of = partial(self._vault.snapshot_at, path, choose)
+        with view_of() as view:  # closed while the model embeds
+            named = view.speakers(call.entities) if policy.speaker else frozenset()
         if vector is not None:
             vector = checked_vector(self._embedder, vector)
         elif policy.dense:
-            vector = self.question(call.text)
-        view_of = self._vault.snapshot(path)
-        if choose is not None:
-            view_of = self._vault.snapshot_at(path, choose)
-        with view_of as view:
+            vector = self.question(without_names(call.text, named))
+        question = Question(call, vector, named)
+        with view_of() as view:
             if view.namespace is None:
                 return []
-            found = retrieve(view, call, vector, policy=policy, limit=limit, filters=clauses)
+            found = retrieve(view, question, policy=policy, limit=limit, filters=clauses)
         kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
         if choose is None and counted:
             self._vault.record_uses([pk for pk, _ in kept])

@@ -83,7 +83,8 @@ def test_hits_say_why(alice: MemorySession) -> None:
         lexical=st.floats(0.1, 3),
         recency=st.floats(0, 3),
         event_time=st.floats(0, 3),
-        rrf_k=st.integers(1, 200),
+        neighbours=st.floats(0, 3),
+        brief=st.floats(0, 3),
         candidates=st.integers(1, 60),
     ),
 )
@@ -120,8 +121,13 @@ def test_the_cosine_is_that_of_the_embedder(alice: MemorySession) -> None:
 def test_a_memory_is_found_by_who_said_it_and_when(alice: MemorySession) -> None:
     alice.add({"role": "user", "content": "plums", "speaker": "Maya", "timestamp": NOON})
     alice.add("plums and pears and apples")
-    assert alice.search("Maya", limit=1)[0].parts.keys() == {"dense", "lexical"}
-    assert texts(alice, "Thursday January 2026", limit=1, policy=DENSE) == ["plums"]
+    assert alice.search("Maya", limit=1)[0].parts.keys() == {
+        "dense",
+        "lexical",
+        "speaker",
+        "brief",
+    }
+    assert texts(alice, "what about 1 January 2026?", limit=1, policy=DENSE) == ["plums"]
 
 
 def test_min_score(a_few: MemorySession) -> None:

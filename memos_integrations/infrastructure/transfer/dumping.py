@@ -6,7 +6,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice
@@ -183,9 +183,7 @@ class MemDumper:
 
     def _embedder(self) -> dict[str, Any] | None:
         made = self._vault.embedder if self._wanted.vectors else None
-        if made is None:
-            return None
-        return {"name": made.name, "revision": made.revision, "dimension": made.dimension}
+        return None if made is None else asdict(made)
 
     def _choose(self, tx: sa.Connection, sight: Sight) -> None:
         """The memories that ``get`` would give, each with the version and state of the moment."""

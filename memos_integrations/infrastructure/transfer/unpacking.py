@@ -85,7 +85,7 @@ def _vectors(archive: Archive, staged: Staged, embedder: EmbedderFingerprint | N
 
 def _fingerprint(said: dict[str, Any]) -> EmbedderFingerprint:
     try:
-        made = EmbedderFingerprint(**said)
+        made = EmbedderFingerprint.read(said)
     except TypeError:
         raise ArchiveError("the manifest names no proper embedder") from None
     if type(made.dimension) is not int or not 1 <= made.dimension <= 65_536:

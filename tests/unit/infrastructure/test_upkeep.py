@@ -28,7 +28,7 @@ from memos_integrations.infrastructure import doctor, lexical, migrations, schem
 from memos_integrations.infrastructure.blobs import FsspecBlobs
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
 from memos_integrations.infrastructure.filters import FIELDS
-from memos_integrations.protocols import Vectors
+from memos_integrations.protocols import EmbedderFingerprint, Vectors
 from memos_integrations.testing import WordEmbedder
 
 Opener = Callable[..., MemOS]
@@ -153,6 +153,30 @@ def test_reindex_for_another_embedder(filled: Path, open_store: Opener) -> None:
     memory.close()
     with pytest.raises(EmbedderMismatchError):
         open_store()
+
+
+def test_memories_embedded_in_an_earlier_form_are_embedded_anew(
+    filled: Path, open_store: Opener
+) -> None:
+    with sqlite3.connect(filled / "memory.db") as raw:  # as the first version wrote it
+        raw.execute(
+            "UPDATE settings SET value = json_remove(value, '$.form') WHERE key = 'embedder'"
+        )
+    raw.close()
+    with pytest.raises(EmbedderMismatchError, match=r"in the form 1 .*memcube reindex"):
+        open_store()
+    assert MemOS.reindex(filled, embedder=WordEmbedder()) == 40
+    with open_store() as memory:
+        assert memory.vault.embedder == WordEmbedder().fingerprint
+        hits = memory.session("alice").search("memory number 7", limit=1)
+        assert hits[0].cube.text.endswith(" 7")
+
+
+def test_vectors_of_an_earlier_form_are_of_another_embedder() -> None:
+    now = WordEmbedder().fingerprint
+    said = {"name": now.name, "revision": now.revision, "dimension": now.dimension}
+    assert EmbedderFingerprint.read(said) != now
+    assert EmbedderFingerprint.read({**said, "form": now.form}) == now
 
 
 def test_an_interrupted_reindex_changes_nothing_and_goes_on(

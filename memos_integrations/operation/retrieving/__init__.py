@@ -1,0 +1,1 @@
+"""The parts of a search: candidates, the pool of them, one file for each part of the score."""

@@ -1,0 +1,37 @@
+"""Reasons: why a memory came back, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memos_integrations.cube import MemCube
+from memos_integrations.infrastructure.lexical import telling_words
+from memos_integrations.query import MemoryCall
+
+
+def explain(
+    cube: MemCube, ranks: Mapping[str, int], parts: Mapping[str, float], call: MemoryCall
+) -> str:
+    """Where each source had it, and what else spoke for it."""
+    reasons = []
+    if "dense" in ranks:
+        reasons.append(f"meaning #{ranks['dense']} (cosine {parts['dense']:.2f})")
+    if "lexical" in ranks:
+        shared = shared_words(call.text, cube)
+        words = f": {', '.join(shared)}" if shared else ""
+        reasons.append(f"words #{ranks['lexical']}{words}")
+    if "links" in parts:
+        reasons.append("linked to a better one")
+    if "speaker" in parts:
+        reasons.append(f"said by {cube.header.descriptive.speaker}")
+    if "time" in parts:
+        reasons.append(f"time: {call.phrase}" if call.phrase else "time")
+    if "neighbours" in parts:
+        reasons.append("follows what fits")
+    return "; ".join(reasons) or "near one that was found"
+
+
+def shared_words(question: str, cube: MemCube) -> list[str]:
+    """The telling words that question and memory share, as the question has them (five at most)."""
+    said = f"{cube.header.descriptive.speaker or ''} {cube.text}".lower()
+    return [word for word in telling_words(question) if word[:5] in said][:5]

@@ -1,0 +1,57 @@
+"""Search over turns: who is named, what follows a question; and what the gate keeps out."""
+
+from __future__ import annotations
+
+from memos_integrations import MemorySession, SearchPolicy
+
+
+def talk(session: MemorySession, *said: tuple[str, str]) -> list[str]:
+    turns = [{"role": "user", "name": name, "content": text} for name, text in said]
+    return [cube.id for cube in session.add(turns)]
+
+
+def test_what_the_named_one_says_goes_before_what_is_said_to_her(alice: MemorySession) -> None:
+    talk(alice, ("Jonas", "Maya, have a trumpet"), ("Maya", "I own a trumpet"))
+    first = alice.search("Which trumpet does Maya own?")[0]
+    assert first.cube.header.descriptive.speaker == "Maya"
+    assert first.parts["speaker"] == 1.0
+    assert "said by Maya" in first.why
+
+
+def test_an_answer_is_found_by_its_question(alice: MemorySession) -> None:
+    ids = talk(
+        alice,
+        ("Jonas", "rain again"),
+        ("Jonas", "which instrument do you play?"),
+        ("Maya", "clarinet since school"),
+        ("Jonas", "snow again"),
+    )
+    hits = {hit.cube.id: hit for hit in alice.search("instrument")}
+    assert hits[ids[2]].parts["neighbours"] > 1
+    assert hits[ids[2]].score > hits[ids[0]].score
+    off = alice.search("instrument", policy=SearchPolicy(neighbours=0))
+    assert not any("neighbours" in hit.parts for hit in off)
+
+
+def test_facts_have_no_neighbours(alice: MemorySession) -> None:
+    alice.add(["which instrument do you play?", "clarinet since school"])
+    assert not any("neighbours" in hit.parts for hit in alice.search("instrument"))
+
+
+def test_neighbours_pass_the_gate_and_the_filters(alice: MemorySession) -> None:
+    ids = talk(
+        alice, ("Jonas", "which instrument?"), ("Maya", "clarinet"), ("Maya", "and a trombone")
+    )
+    alice.delete(ids[1])
+    words = SearchPolicy(dense=0.0)
+    assert ids[1] not in {hit.cube.id for hit in alice.search("instrument", policy=words)}
+    only = alice.search("instrument", policy=words, filters={"speaker": "Jonas"})
+    assert {hit.cube.id for hit in only} == {ids[0]}
+
+
+def test_an_earlier_moment_knows_its_own_neighbours(alice: MemorySession) -> None:
+    ids = talk(alice, ("Jonas", "which instrument?"), ("Maya", "clarinet"))
+    alice.snapshot("before")
+    alice.delete(ids[1])
+    then = {hit.cube.id: hit for hit in alice.as_of("before").search("instrument")}
+    assert then[ids[1]].parts["neighbours"] > 0
