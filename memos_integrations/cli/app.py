@@ -14,6 +14,7 @@ from memos_integrations.cli.audit_command import audit
 from memos_integrations.cli.commands import add, history, search, show
 from memos_integrations.cli.demo_command import demo
 from memos_integrations.cli.desk import EXIT_CODES, error_document, print_json
+from memos_integrations.cli.eval_command import eval_
 from memos_integrations.cli.forget_command import forget
 from memos_integrations.cli.kv import kv
 from memos_integrations.cli.lifecycle_command import lifecycle
@@ -74,6 +75,7 @@ reading = (search, show, history, lineage, lifecycle, log, stats)
 for command in (add, *reading, forget, quarantine, dump, load, demo, doctor, reindex):
     app.command(epilog=EXIT_CODES)(command)
 app.command("import", epilog=EXIT_CODES)(import_)
+app.command("eval", epilog=EXIT_CODES)(eval_)
 for group in (kv, pipeline, audit, retention, market):
     app.add_typer(group)
 

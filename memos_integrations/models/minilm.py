@@ -70,6 +70,12 @@ class MiniLMEmbedder:
         vector: Vectors = self._run([text])[0]
         return vector
 
+    def tokens(self, text: str) -> int:
+        """How many tokens a text has, however long it is; without the two that frame it."""
+        _, tokenizer = self._loaded()
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+        return sum(sum(one.attention_mask) for one in (encoded, *encoded.overflowing))
+
     def _run(self, texts: list[str]) -> Vectors:
         session, tokenizer = self._loaded()
         encoded = tokenizer.encode_batch(texts)

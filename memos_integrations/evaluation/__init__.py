@@ -1,0 +1,1 @@
+"""Evaluation: is what answers a question found, how far in front, at what price."""
