@@ -23,7 +23,7 @@ Row = Callable[[Conversation], Search]
 DEFAULT = "default"
 """The row that others are compared with."""
 
-_PARTS = {
+_PARTS: dict[str, dict[str, Any]] = {
     "meaning": {"dense": 0.0},
     "words": {"lexical": 0.0},
     "neighbours": {"neighbours": 0.0},
@@ -37,7 +37,7 @@ _PARTS = {
 
 def policies() -> dict[str, SearchPolicy]:
     """The default, and its two sources alone, without any other part."""
-    bare = {part: 0.0 for off in _PARTS.values() for part in off}
+    bare: dict[str, Any] = {part: 0.0 for off in _PARTS.values() for part in off}
     return {
         DEFAULT: SearchPolicy(),
         "meaning alone": SearchPolicy(**{**bare, "dense": 1.0}),

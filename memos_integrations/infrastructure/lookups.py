@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import TRUSTED, MemCube, Namespace, State
+from memos_integrations.cube import MemCube, Namespace, State
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.schema import (
@@ -25,10 +25,6 @@ from memos_integrations.infrastructure.schema import (
 
 HIDDEN = (State.MERGED, State.ARCHIVED, State.EXPIRED)
 """States that searches leave out."""
-
-
-_BELIEVED = tuple(TRUSTED)
-"""Origins of more than low trust, where nothing else was said."""
 
 
 @dataclass(frozen=True)
@@ -151,20 +147,6 @@ def passing(
         where = [*searchable(namespace_pk, now), *filters, cubes.c.pk.in_(keys)]
         return {row.pk for row in tx.execute(select_pks(where))}
     return {row[0] for row in hot(tx, _GATE, json.dumps(keys), namespace_pk, to_micros(now))}
-
-
-_UNTRUSTED = (
-    "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
-    "CROSS JOIN versions ON versions.pk = cubes.head_pk WHERE "
-    "coalesce(json_extract(versions.body, '$.header.governance.trust'), "
-    f"CASE WHEN versions.origin IN ({', '.join(map(repr, _BELIEVED))}) THEN 'high' ELSE 'low' END) "
-    "= 'low'"
-)
-
-
-def untrusted(tx: sa.Connection, cube_pks: Iterable[int]) -> set[int]:
-    """Those of these cubes that are of low trust."""
-    return {pk for (pk,) in hot(tx, _UNTRUSTED, json.dumps(list(cube_pks)))}
 
 
 _CURRENT = (

@@ -111,10 +111,6 @@ class Snapshot:
         """Current versions by key, with their counters."""
         return self._usage.attach(self.tx, lookups.load(self.tx, cube_pks), self.now)
 
-    def untrusted(self, cube_pks: Sequence[int]) -> set[int]:
-        """Those of these cubes, by key, that are of low trust today."""
-        return lookups.untrusted(self.tx, cube_pks)
-
     def searchable(self, cube_ids: Sequence[str]) -> list[MemCube]:
         """Those of these cubes that a search may show now."""
         if self.namespace is None or not cube_ids:

@@ -15,18 +15,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from memos_integrations.cube import TRUSTED
 from memos_integrations.infrastructure.driver import hot
 
+_BELIEVED = ", ".join(map(repr, TRUSTED))
+_LOW = (
+    "coalesce(json_extract(head.body, '$.header.governance.trust'), "
+    f"CASE WHEN head.origin IN ({_BELIEVED}) THEN 'high' ELSE 'low' END) = 'low'"
+)
 _COLUMNS = (
     "SELECT cubes.pk, versions.role, versions.speaker, versions.event_time, versions.said_at, "
-    "versions.created_at, json_extract(versions.body, '$.payload.text') "
+    f"versions.created_at, json_extract(versions.body, '$.payload.text'), {_LOW} "
     "FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
-    "CROSS JOIN versions ON versions.pk = "
 )
-_ABOUT = f"{_COLUMNS} cubes.head_pk"
+_ABOUT = f"{_COLUMNS} CROSS JOIN versions ON versions.pk = cubes.head_pk".replace(
+    "head.", "versions."
+)
 _ABOUT_THEN = (
-    f"{_COLUMNS} (SELECT each.pk FROM versions AS each WHERE each.cube_pk = cubes.pk "
-    "AND each.activity_pk <= ? ORDER BY each.version DESC LIMIT 1)"
+    f"{_COLUMNS} CROSS JOIN versions AS head ON head.pk = cubes.head_pk "
+    "CROSS JOIN versions ON versions.pk = (SELECT each.pk FROM versions AS each "
+    "WHERE each.cube_pk = cubes.pk AND each.activity_pk <= ? ORDER BY each.version DESC LIMIT 1)"
 )
 
 
@@ -55,6 +63,8 @@ class About:
     said_at: int | None
     created_at: int
     text: str
+    low: bool = False
+    """Whether it is of low trust, as that stands today."""
 
     @property
     def is_turn(self) -> bool:
@@ -84,8 +94,8 @@ def about_then(tx: sa.Connection, cube_pks: Collection[int], activity_pk: int) -
 
 def _read(rows: Sequence[tuple[Any, ...]]) -> dict[int, About]:
     found = {}
-    for pk, role, speaker, event_time, said_at, created_at, text in rows:
-        found[pk] = About(role, speaker, event_time, said_at, created_at, text or "")
+    for pk, role, speaker, event_time, said_at, created_at, text, low in rows:
+        found[pk] = About(role, speaker, event_time, said_at, created_at, text or "", bool(low))
     return found
 
 

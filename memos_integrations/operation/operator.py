@@ -181,8 +181,10 @@ class MemOperator:
         view_of = partial(self._vault.snapshot, path)
         if choose is not None:
             view_of = partial(self._vault.snapshot_at, path, choose)
-        with view_of() as view:  # closed while the model embeds
-            named = view.speakers(call.entities) if policy.speaker else frozenset()
+        named: frozenset[str] = frozenset()
+        if policy.speaker and call.entities:
+            with view_of() as view:  # closed while the model embeds
+                named = view.speakers(call.entities)
         if vector is not None:
             vector = checked_vector(self._embedder, vector)
         elif policy.dense:

@@ -9,10 +9,11 @@ import numpy as np
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.operation.retrieving.candidates import Ranked, candidates
+from memos_integrations.operation.retrieving.diversity import spread_out
 from memos_integrations.operation.retrieving.fusion import Part, fused, parts
 from memos_integrations.operation.retrieving.likeness import likeness
 from memos_integrations.operation.retrieving.policy import SearchPolicy
-from memos_integrations.operation.retrieving.pool import Numbers, Pool, gather
+from memos_integrations.operation.retrieving.pool import Numbers, Pool, gather, with_turns_around
 from memos_integrations.operation.retrieving.question import Question, without_names
 from memos_integrations.operation.retrieving.reasons import explain
 from memos_integrations.operation.retrieving.repeats import without_repeats
@@ -21,6 +22,12 @@ from memos_integrations.operation.retrieving.trust import untrusted
 from memos_integrations.query import Hit
 
 __all__ = ["Question", "SearchPolicy", "retrieve", "without_names"]
+
+AROUND = 20
+"""Around how many of the best candidates the turns before and after are looked at.
+
+More take time and find no more: on LoCoMo all of them found a little less.
+"""
 
 LINKED_FROM = 8
 """How many of the best candidates bring in what is linked to them."""
@@ -60,20 +67,20 @@ def _pool(
     policy: SearchPolicy,
     filters: Sequence[Clause],
 ) -> Pool:
-    """What the sources found, the turns around it, and what is linked to the best of it."""
-    around = policy.neighbours > 0
-    pool = gather(view, question, sources, filters, neighbours=around)
-    if not policy.links:
+    """What the sources found, what is linked to the best of it, and the turns around those."""
+    pool = gather(view, question, sources)
+    best = _order(pool, likeness(pool, policy))
+    if policy.links:
+        linked = view.linked([pool.pks[i] for i in best[:LINKED_FROM]])
+        near = dict.fromkeys(one for others in linked.values() for one in others)
+        near = {pk: None for pk in near if pk not in linked}
+        if near:
+            allowed = view.shown(near, filters)
+            pool = gather(view, question, sources, [pk for pk in near if pk in allowed])
+            best = _order(pool, likeness(pool, policy))
+    if not policy.neighbours:
         return pool
-    scores = likeness(pool, policy)
-    best = [pool.pks[i] for i in _order(pool, scores)[:LINKED_FROM]]
-    linked = view.linked(best)
-    near = list(dict.fromkeys(other for pk in best for other in linked[pk] if other not in best))
-    if not near:
-        return pool
-    allowed = view.shown(near, filters)
-    near = [pk for pk in near if pk in allowed]
-    return gather(view, question, sources, filters, neighbours=around, linked=near)
+    return with_turns_around(pool, view, question, best[:AROUND], filters)
 
 
 def _ranked(
@@ -83,11 +90,14 @@ def _ranked(
     every = parts(pool, question, policy)
     scores = fused(every, len(pool.pks))
     if policy.untrusted < 1:
-        low = untrusted(view, pool)
+        low = untrusted(pool)
         scores = scores * np.where(low > 0, policy.untrusted, 1.0)
         every.append(Part("untrusted", 0.0, low))
-    order = [pool.pks[i] for i in _order(pool, scores)]
-    chosen = without_repeats(view, order, limit, policy.same_words)
+    best = _order(pool, scores)
+    if policy.diverse:
+        best = spread_out(pool, scores, best, limit, policy.diverse)
+    order = [pool.pks[i] for i in best]
+    chosen = without_repeats(view, order, limit, policy.same_words, pool.vectors)
     row = {pk: i for i, pk in enumerate(pool.pks)}
     ranks = {
         name: {pk: i + 1 for i, (pk, _) in enumerate(found)} for name, found in pool.sources.items()
@@ -103,7 +113,8 @@ def _ranked(
 
 def _order(pool: Pool, scores: Numbers) -> list[int]:
     """Rows, best first; of equal scores the nearer meaning, then the older."""
-    return sorted(range(len(pool.pks)), key=lambda i: (-scores[i], -pool.dense[i], pool.pks[i]))
+    best: list[int] = np.lexsort((np.array(pool.pks), -pool.dense, -scores)).tolist()
+    return best
 
 
 def _parts_of(pool: Pool, every: Sequence[Part], i: int) -> dict[str, float]:

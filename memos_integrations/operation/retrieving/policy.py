@@ -43,6 +43,8 @@ class SearchPolicy:
     untrusted: float = 0.6
     """What the scores of memories of low trust (tools, documents, imports) are multiplied with,
     where a user's or the assistant's are found beside them: 0.6 is about ten places; 1: none."""
+    diverse: float = 0.0
+    """What a memory loses for being like one that is listed before it; its score stays."""
     same_words: float = 0.97
     """Cosine from which two memories with mostly the same words count as one in a result."""
 

@@ -20,6 +20,7 @@ from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.turns import About
 from memos_integrations.operation.retrieving.candidates import Ranked
 from memos_integrations.operation.retrieving.question import Question
+from memos_integrations.protocols import Vectors
 
 Numbers = npt.NDArray[np.float64]
 """One number for each memory of the pool."""
@@ -44,56 +45,68 @@ class Pool:
     """1 for what is linked to the best of the others."""
     now: datetime
     sources: Mapping[str, Ranked] = field(default_factory=dict)
+    vectors: Mapping[int, Vectors] = field(default_factory=dict)
+    """Those that were read; by words alone none is."""
 
 
 def gather(
     view: Snapshot,
     question: Question,
     sources: Mapping[str, Ranked],
-    filters: Sequence[Clause],
-    *,
-    neighbours: bool,
-    linked: Sequence[int] = (),
+    further: Sequence[int] = (),
 ) -> Pool:
-    """The pool of what the sources found."""
-    found = list(dict.fromkeys([pk for ranked in sources.values() for pk, _ in ranked]))
-    found += [pk for pk in linked if pk not in set(found)]
-    about = view.about(found)
-    found = [pk for pk in found if pk in about]
-    before: dict[int, int] = {}
-    if neighbours:
-        before = _neighbours(view, found, about, filters)
-    pks = list(about)
-    row = {pk: i for i, pk in enumerate(pks)}
-    links = set(linked)
-    return Pool(
-        pks=pks,
-        about=[about[pk] for pk in pks],
-        dense=_cosines(view, question, sources, pks),
-        lexical=_spread(dict(sources.get("lexical", ())), pks),
-        before=np.array([row.get(before.get(pk, 0), -1) for pk in pks], dtype=np.int64),
-        linked=np.array([float(pk in links) for pk in pks]),
-        now=view.now,
-        sources=sources,
-    )
+    """The pool of what the sources found, and of ``further`` keys that may be shown."""
+    found = dict.fromkeys([pk for ranked in sources.values() for pk, _ in ranked])
+    about = view.about([*found, *(pk for pk in further if pk not in found)])
+    linked = set(further)
+    links = np.array([float(pk in linked) for pk in about])
+    return _pool(view, question, sources, about, links, {})
 
 
-def _neighbours(
-    view: Snapshot, found: Sequence[int], about: dict[int, About], filters: Sequence[Clause]
-) -> dict[int, int]:
-    """By key: the turn before it. Those that nothing found are added to ``about``."""
-    rows = view.around([pk for pk in found if about[pk].is_turn])
+def with_turns_around(
+    pool: Pool, view: Snapshot, question: Question, best: Sequence[int], filters: Sequence[Clause]
+) -> Pool:
+    """The pool with the turns around the rows ``best``, and which comes before which."""
+    about = dict(zip(pool.pks, pool.about, strict=True))
+    rows = view.around([pool.pks[i] for i in best if pool.about[i].is_turn])
     new = {pk for row in rows for pk in row if pk is not None and pk not in about}
-    about.update(view.about(view.shown(new, filters)))
+    near = {**about, **view.about(view.shown(new, filters))}
     before: dict[int, int] = {}
     for row in rows:
         for earlier, later in pairwise(row):
-            if earlier is not None and later is not None and _one_talk(about, earlier, later):
+            if earlier is not None and later is not None and _one_talk(near, earlier, later):
                 before[later] = earlier
-    within = set(found) | set(before) | set(before.values())
-    for pk in new & about.keys() - within:
-        del about[pk]
-    return before
+    within = about.keys() | before.keys() | set(before.values())
+    kept = {pk: one for pk, one in near.items() if pk in within}
+    links = np.concatenate([pool.linked, np.zeros(len(kept) - len(about))])
+    made = _pool(view, question, pool.sources, kept, links, pool.vectors)
+    at = {pk: i for i, pk in enumerate(kept)}
+    made.before[:] = [at.get(before.get(pk, 0), -1) for pk in kept]
+    return made
+
+
+def _pool(
+    view: Snapshot,
+    question: Question,
+    sources: Mapping[str, Ranked],
+    about: Mapping[int, About],
+    linked: Numbers,
+    known: Mapping[int, Vectors],
+) -> Pool:
+    pks, vectors = list(about), dict(known)
+    if question.vector is not None and "dense" in sources:
+        vectors.update(view.vectors([pk for pk in pks if pk not in known]))
+    return Pool(
+        pks=pks,
+        about=list(about.values()),
+        dense=_cosines(question.vector, dict(sources.get("dense", ())), vectors, pks),
+        lexical=_spread(dict(sources.get("lexical", ())), pks),
+        before=np.full(len(pks), -1, dtype=np.int64),
+        linked=linked,
+        now=view.now,
+        sources=sources,
+        vectors=vectors,
+    )
 
 
 def _one_talk(about: Mapping[int, About], earlier: int, later: int) -> bool:
@@ -104,18 +117,18 @@ def _one_talk(about: Mapping[int, About], earlier: int, later: int) -> bool:
 
 
 def _cosines(
-    view: Snapshot, question: Question, sources: Mapping[str, Ranked], pks: Sequence[int]
+    asked: Vectors | None,
+    near: dict[int, float],
+    vectors: Mapping[int, Vectors],
+    pks: Sequence[int],
 ) -> Numbers:
-    if question.vector is None or "dense" not in sources:
-        return np.zeros(len(pks))
-    near = dict(sources["dense"])
-    vectors = view.vectors(pks)
-    if vectors:
-        cosines = np.stack(list(vectors.values())) @ question.vector
-        for pk, exact in zip(vectors, cosines.tolist(), strict=True):
-            # The index answers to within a hair; what is much nearer is so by a piece of its text.
-            if near.get(pk, -1.0) <= exact + TOLERANCE:
-                near[pk] = exact
+    if asked is None or not vectors:
+        return _spread(near, pks)
+    cosines = np.stack(list(vectors.values())) @ asked
+    for pk, exact in zip(vectors, cosines.tolist(), strict=True):
+        # The index answers to within a hair; what is much nearer is so by a piece of its text.
+        if near.get(pk, -1.0) <= exact + TOLERANCE:
+            near[pk] = exact
     return _spread(near, pks)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,16 +12,22 @@ from memos_integrations.protocols import Vectors
 
 
 def without_repeats(
-    view: Snapshot, order: Sequence[int], limit: int, alike: float
+    view: Snapshot,
+    order: Sequence[int],
+    limit: int,
+    alike: float,
+    known: Mapping[int, Vectors],
 ) -> dict[int, MemCube]:
-    """The first ``limit`` that do not say again what a better one says."""
+    """The first ``limit`` that do not say again what a better one says.
+
+    ``known``: vectors that were read already.
+    """
     chosen: dict[int, MemCube] = {}
-    vectors: dict[int, Vectors] = {}
-    step = limit + 4
-    for start in range(0, len(order), step):
-        page = order[start : start + step]
+    vectors = dict(known)
+    for start in range(0, len(order), limit):
+        page = order[start : start + limit]
         cubes = view.load(page)
-        vectors.update(view.vectors(page))
+        vectors.update(view.vectors([pk for pk in page if pk not in vectors]))
         for pk in page:
             if len(chosen) == limit:
                 return chosen

@@ -55,3 +55,13 @@ def test_an_earlier_moment_knows_its_own_neighbours(alice: MemorySession) -> Non
     alice.delete(ids[1])
     then = {hit.cube.id: hit for hit in alice.as_of("before").search("instrument")}
     assert then[ids[1]].parts["neighbours"] > 0
+
+
+def test_diverse_hits_come_before_more_of_the_same(alice: MemorySession) -> None:
+    alice.add(["the boat is red", "the boat is red today", "the boat leaks"])
+    plain = [hit.cube.text for hit in alice.search("boat red")]
+    assert plain == ["the boat is red", "the boat is red today", "the boat leaks"]
+    spread = alice.search("boat red", policy=SearchPolicy(diverse=3.0))
+    assert [hit.cube.text for hit in spread] == [plain[0], plain[2], plain[1]]
+    words = SearchPolicy(dense=0.0, diverse=3.0)
+    assert {hit.cube.text for hit in alice.search("boat red", policy=words)} == set(plain)
