@@ -65,9 +65,9 @@ class Hit:
 
     cube: MemCube
     score: float
-    """0 to 1; 1 means first in every source that was asked."""
+    """0 to 1: the sum of its parts over the most that the question could give."""
     parts: Mapping[str, float] = field(default_factory=dict)
-    """What the score was made of, such as ``dense`` (cosine) and ``lexical`` (BM25)."""
+    """What the score was made of: ``dense`` (cosine), ``lexical`` (BM25), ``speaker``, ..."""
     why: str = ""
     """The reason, in one line."""
     superseded_by: Successor | None = None
