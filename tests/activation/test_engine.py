@@ -54,7 +54,7 @@ def test_it_says_what_the_model_says(name: str) -> None:
             whole = model.model.generate(ids, max_new_tokens=64, do_sample=False)[0].tolist()
         for _ in range(2):
             got, _ = logits(engine, prompt)
-            assert (got - once).abs().max() <= 1e-4 * max(1.0, float(once.abs().max()))
+            assert (got - once).abs().max() <= 1e-4
             said = list(engine.generate(prompt, Sampling(max_new_tokens=64)))
             assert said == whole[len(prompt.tokens) :]
     assert engine.stats()[0].hits == 6
@@ -75,29 +75,6 @@ def test_what_cannot_be_exact_runs_uncached(name: str, caplog: pytest.LogCapture
         assert usage.cached_tokens == usage.kept_tokens == 0
     assert engine.precompute(prompt) == engine.cached(prompt) == 0
     assert engine.stats()[0].uncached_requests == 2
-
-
-def test_a_stored_piece_never_changes() -> None:
-    engine = ActivationEngine(build("gemma3"))
-    prompt = prompt_of(3)
-    engine.precompute(prompt)
-
-    def content() -> dict[tuple[str, int, int], bytes]:
-        return {
-            (node.digest, i, which): tensor.contiguous()
-            .view(-1)
-            .view(torch.uint8)
-            .numpy()
-            .tobytes()
-            for node in engine.tree.nodes()
-            for i in range(len(node.payload))
-            for which, tensor in enumerate(node.payload.layer(i) or ())
-        }
-
-    before = content()
-    for n in range(100):
-        list(engine.generate(prompt_of(3, length=200 + n % 30), Sampling(max_new_tokens=3)))
-    assert before.items() <= content().items()
 
 
 def test_twenty_at_a_time_say_what_they_say_alone() -> None:
