@@ -42,7 +42,7 @@ def stats(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Count the cached pieces on disk, and the memories in them."""
+    """Count the cached pieces on disk and where they were sent to, and the memories in them."""
     with serve(as_json=as_json, debug=debug) as desk:
         with open_store(path) as memory:
             pieces = memory.pieces
@@ -52,8 +52,10 @@ def stats(
                 "rounded_pieces": pieces.rounded,
                 "bytes": pieces.bytes,
                 "memories": len({source.cube_id for source in pieces.sources()}),
+                "elsewhere": memory.remotes.report(),
             }
-        desk.tell(found, lambda out: _print(out, {**found, "bytes": decimal(found["bytes"])}))
+        shown = {**found, "bytes": decimal(found["bytes"]), "elsewhere": _places(found)}
+        desk.tell(found, lambda out: _print(out, shown))
 
 
 @kv.command(epilog=EXIT_CODES)
@@ -157,6 +159,16 @@ def clear(
                 + (f", and all in {', '.join(places)}" if places else "")
             ),
         )
+
+
+def _places(found: dict[str, Any]) -> str:
+    """A line for each place that caches were sent to."""
+    said = [
+        f"{one['place']}: "
+        + (one["failure"] or f"{one['pieces']:,} pieces, {decimal(one['bytes'])}")
+        for one in found["elsewhere"]
+    ]
+    return "\n".join(said) or "nowhere"
 
 
 def _print(out: Console, found: dict[str, Any]) -> None:

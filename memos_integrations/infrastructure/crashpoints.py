@@ -32,6 +32,8 @@ NAMES = (
     "erasure-index-gone",
     "erasure-words-gone",
     "erasure-compacted",
+    "cache-piece-erased-elsewhere",
+    "erasure-elsewhere-gone",
     "page-resealed",
     "archive-half-written",
     "archive-written",

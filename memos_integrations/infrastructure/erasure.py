@@ -126,6 +126,7 @@ def _clean(vault: MemVault, receipt: Receipt) -> None:
     vault.database.compact()
     crashpoints.reach("erasure-compacted")
     vault.clean_elsewhere(receipt.ids)
+    crashpoints.reach("erasure-elsewhere-gone")
 
 
 def _size(folder: Path) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from datetime import timedelta
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +21,33 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
 )
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from memos_integrations import MemOS
-from memos_integrations.cube import MemCube
+from memos_integrations import MemorySession, MemOS
+from memos_integrations.infrastructure.access import Grant
 from memos_integrations.local_chat import LocalChat
-from memos_integrations.memories.activation.segments import Prompt
+from memos_integrations.memories.activation.segments import Prompt, Source
 from memos_integrations.memories.block import block
 from memos_integrations.models.causal import CausalModel
 from memos_integrations.testing import FakeClock, WordEmbedder
 from tests.activation.tiny import SHAPE
 
 USERS = ("ann", "bob")
+READER = "carol"
+"""Reads what ann lets her read, and when."""
+
+
+@dataclass
+class Known:
+    """What the model knows of a memory."""
+
+    user: str
+    version: int = 1
+    expires_at: datetime | None = None
+    erased: bool = False
 
 
 def letters() -> CausalModel:
@@ -56,7 +71,11 @@ MODEL = letters()
 
 
 class Store(RuleBasedStateMachine):
-    """What users do to their memories, and what is read from caches meanwhile."""
+    """What users do to their memories, and what is read from caches meanwhile.
+
+    Beside the store runs a model of it, which knows what may be served: the version of each memory
+    that stands, and to the reader only while a grant does. What was erased is in no file.
+    """
 
     memories = Bundle("memories")
 
@@ -65,47 +84,69 @@ class Store(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.clock = FakeClock()
         self.said = 0
+        self.known: dict[str, Known] = {}
         self.asked: list[Prompt] = []
+        self.granted: list[Grant] = []
         self.open()
+        self.memory.govern("root", homes=[("acme", "{principal}")])
 
     def open(self) -> None:
-        self.memory = MemOS.open(
-            Path(self.folder.name) / "store", embedder=WordEmbedder(), clock=self.clock
-        )
-        self.chat = LocalChat(self.memory, MODEL)
+        root = Path(self.folder.name)
+        self.memory = MemOS.open(root / "store", embedder=WordEmbedder(), clock=self.clock)
+        self.chat = LocalChat(self.memory, MODEL, remote=root / "there")
+        self.reader = LocalChat(self.session("ann", READER), MODEL)
+
+    def session(self, user: str, principal: str | None = None) -> MemorySession:
+        return self.memory.session(principal or user, namespace=("acme", user))
 
     def teardown(self) -> None:
         if hasattr(self, "memory"):
-            self.chat.close()
-            self.memory.close()
+            self.close()
             self.folder.cleanup()
+
+    def close(self) -> None:
+        self.reader.close()
+        self.chat.close()
+        self.memory.close()
 
     @rule(target=memories, user=st.sampled_from(USERS), lives=st.booleans(), same=st.booleans())
     def add(self, user: str, lives: bool, same: bool) -> Any:
-        self.said += 1
         text = "the same words for everyone, and not a few of them either" if same else self.words()
         expires = None if lives else self.clock.now() + timedelta(minutes=3)
-        cubes = self.memory.session(user).add(text, expires_at=expires)
-        return multiple(*((user, cube.id) for cube in cubes))
+        cubes = self.session(user).add(text, expires_at=expires)
+        self.known |= {cube.id: Known(user, expires_at=expires) for cube in cubes}
+        return multiple(*(cube.id for cube in cubes))
 
     def words(self) -> str:
         self.said += 1
         return f"fact {self.said} of a memory that is long enough to be a piece of its own, nearly"
 
+    def stands(self, cube_id: str) -> bool:
+        one = self.known[cube_id]
+        alive = one.expires_at is None or self.clock.now() < one.expires_at
+        return alive and not one.erased
+
     @rule(which=st.lists(memories, min_size=1, max_size=5))
-    def ask(self, which: list[tuple[str, str]]) -> None:
+    def ask(self, which: list[str]) -> None:
         """One user's prompt: served right, and from nothing that does not stand any more."""
-        user = which[0][0]
-        session = self.memory.session(user)
-        cubes = session.get_many(dict.fromkeys(id for owner, id in which if owner == user))
+        user = self.known[which[0]].user
+        session = self.session(user)
+        cubes = session.get_many(one for one in dict.fromkeys(which) if self.of(one, user))
+        assert {cube.id for cube in cubes} == {
+            one for one in which if self.of(one, user) and self.stands(one)
+        }
         if not cubes:
             return
         session.record_uses(cubes, prompt="asked")
         prompt = self.chat.read(f"{block(cubes)}\nQuestion: what?\nAnswer:")
-        assert {span.source.version for span in prompt.spans} <= {cube.version for cube in cubes}
         assert len(prompt.spans) == len(cubes)
         self.asked.append(prompt)
         self.serve(prompt)
+        if prompt.foreign is None:
+            assert self.chat.engine.cached(prompt) == prompt.ends[-2], "kept for the next time"
+
+    def of(self, cube_id: str, user: str) -> bool:
+        return self.known[cube_id].user == user
 
     @rule(which=st.integers(0, 100))
     def ask_as_before(self, which: int) -> None:
@@ -114,35 +155,63 @@ class Store(RuleBasedStateMachine):
             self.serve(self.asked[which % len(self.asked)])
 
     def serve(self, prompt: Prompt) -> None:
-        read = self.chat.engine.prefill(prompt)
-        served = {source for node in read.lease.nodes for source in node.sources}
-        self.chat.engine.tree.release(read.lease)
-        assert not self.outdated(served)
+        """To its user, and to the reader of ann's."""
         with torch.inference_mode():
             once = MODEL.model(torch.tensor([prompt.tokens])).logits[0, -1]
-        assert (read.logits - once).abs().max() < 1e-3
+        for chat, may in ((self.chat, True), (self.reader, bool(self.granted))):
+            read = chat.engine.prefill(prompt)
+            served = {source for node in read.lease.nodes for source in node.sources}
+            chat.engine.tree.release(read.lease)
+            assert (read.logits - once).abs().max() < 1e-4
+            for one in served:
+                assert may and self.stands(one.cube_id)
+                assert self.known[one.cube_id].version == one.version
+                assert chat is self.chat or self.of(one.cube_id, "ann")
 
-    def outdated(self, sources: Any) -> set[tuple[str, int]]:
-        return self.memory.vault.outdated([(one.cube_id, one.version) for one in sources])
+    @precondition(lambda self: not self.granted)
+    @rule()
+    def grant(self) -> None:
+        self.granted.append(self.session("ann").grant(READER, "read"))
+
+    @precondition(lambda self: self.granted)
+    @rule()
+    def revoke(self) -> None:
+        self.session("ann").revoke(self.granted.pop())
+        for prompt in self.asked:
+            read = self.reader.engine.prefill(prompt)
+            self.reader.engine.tree.release(read.lease)
+            assert not {source for node in read.lease.nodes for source in node.sources}
 
     @rule(which=memories)
-    def update(self, which: tuple[str, str]) -> None:
-        user, cube_id = which
-        session = self.memory.session(user)
-        found: list[MemCube] = session.get_many([cube_id])
-        if found:
-            session.update(cube_id, self.words())
+    def update(self, which: str) -> None:
+        if self.stands(which):
+            self.session(self.known[which].user).update(which, self.words())
+            self.known[which].version += 1
 
     @rule(which=consumes(memories))
-    def delete(self, which: tuple[str, str]) -> None:
-        user, cube_id = which
-        session = self.memory.session(user)
-        if not session.get_many([cube_id]):
-            return  # it has expired
-        session.delete(cube_id)
-        self.chat.engine.tier.flush()  # type: ignore[union-attr]
-        for file in self.memory.pieces.folder.glob("??/*"):
-            assert cube_id.encode() not in file.read_bytes(), "no file of a deleted memory"
+    def delete(self, which: str) -> None:
+        if self.stands(which):
+            self.session(self.known[which].user).delete(which)
+            self.known[which].erased = True
+            self.flush()
+            assert not self.files_with(which), "no file of a deleted memory"
+
+    @rule(which=consumes(memories))
+    def erase(self, which: str) -> None:
+        """Also what has expired meanwhile. Here, nothing waits for the background."""
+        receipt = self.session(self.known[which].user).forget(which)
+        assert receipt.finished and receipt.ids == (which,)
+        self.known[which].erased = True
+        assert not self.files_with(which), "no file of an erased memory, here or elsewhere"
+
+    def files_with(self, cube_id: str) -> list[Path]:
+        root = Path(self.folder.name)
+        files = [path for one in ("store/kv", "there") for path in (root / one).rglob("*")]
+        return [path for path in files if path.is_file() and cube_id.encode() in path.read_bytes()]
+
+    def flush(self) -> None:
+        for chat in (self.chat, self.reader):
+            chat.engine.tier.flush()  # type: ignore[union-attr]
 
     @rule(minutes=st.integers(1, 5))
     def wait(self, minutes: int) -> None:
@@ -150,24 +219,38 @@ class Store(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.chat.close()
-        self.memory.close()
+        self.close()
         self.open()
+
+    @rule()
+    def lose_what_is_here(self) -> None:
+        """Then it is fetched from elsewhere, if it still may be."""
+        self.flush()
+        self.chat.engine.clear()
+        self.memory.pieces.clear()
 
     @invariant()
     def nothing_changed_is_kept(self) -> None:
         """Expired ones may lie there until they are asked for; they are never served."""
         if not hasattr(self, "memory"):
             return
-        kept = {source for node in self.chat.engine.tree.nodes() for source in node.sources}
-        kept |= self.memory.pieces.sources()
-        latest = {
-            cube.id: cube.version
-            for user in USERS
-            for cube in self.memory.session(user).list(limit=1_000)
-        }
-        for source in kept:
-            assert latest.get(source.cube_id, source.version) == source.version
+        for chat in (self.chat, self.reader):
+            for node in chat.engine.tree.nodes():
+                self.check(node.sources)
+        self.check(self.memory.pieces.sources())
+
+    @rule()
+    def nothing_changed_lies_elsewhere(self) -> None:
+        self.flush()
+        store = self.memory.remotes.at(Path(self.folder.name) / "there")
+        for _, entry in store.entries(store.pieces()):
+            assert entry is not None
+            self.check(entry.sources)
+
+    def check(self, kept: Collection[Source]) -> None:
+        for one in kept:
+            assert not self.known[one.cube_id].erased
+            assert self.known[one.cube_id].version == one.version
 
 
 TestStore = Store.TestCase

@@ -128,6 +128,17 @@ def test_a_place_that_never_answers_is_waited_for_once(
     assert "did not answer before" in again.unfinished
 
 
+def test_how_much_lies_there(memory: MemOS, url: str, tmp_path: Path) -> None:
+    assert memory.remotes.report() == []
+    sent(memory, url)
+    sizes = [path.stat().st_size for path in files(tmp_path)]
+    known = {"place": url, "pieces": len(sizes), "bytes": sum(sizes), "failure": ""}
+    assert memory.remotes.report() == [known]
+    Moody.down = True
+    [place] = memory.remotes.report()
+    assert (place["pieces"], place["bytes"]) == (0, 0) and "nobody answers" in place["failure"]
+
+
 def test_clear_takes_all_and_forgets_the_place(memory: MemOS, url: str, tmp_path: Path) -> None:
     sent(memory, url)
     assert memory.remotes.places() == [url]

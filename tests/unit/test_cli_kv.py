@@ -14,6 +14,9 @@ from typer.testing import CliRunner, Result
 
 from memos_integrations import MemOS
 from memos_integrations.cli import app
+from memos_integrations.local_chat import LocalChat
+from memos_integrations.memories.block import block
+from tests.activation.test_invalidation import MODEL as LETTERS
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def test_warm_stats_explain_clear(store: tuple[Path, list[str]], model: Path) ->
     warmed = answer(run("warm", "--model", model, "--system", "Be brief.", *there))
     assert warmed["memories"] == 4 and warmed["computed_tokens"] > 100
     found = answer(run("stats", *there))
-    assert found["rounded_pieces"] == 0
+    assert found["rounded_pieces"] == 0 and found["elsewhere"] == []
     assert found["memories"] == 4 and found["pieces"] > 0 and found["bytes"] > 1_000
     assert (
         answer(run("warm", "--model", model, "--system", "Be brief.", *there))["computed_tokens"]
@@ -80,6 +83,29 @@ def test_warm_stats_explain_clear(store: tuple[Path, list[str]], model: Path) ->
     assert answer(run("clear", *there))["pieces"] == found["pieces"]
     assert answer(run("stats", *there))["pieces"] == 0
     assert not list((path / "kv").glob("??/*.safetensors"))
+
+
+def test_stats_says_what_lies_elsewhere(store: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Without any model loaded."""
+    path, ids = store
+    there = tmp_path / "there"
+    with MemOS.open(path) as memory:
+        session = memory.session("me")
+        cubes = session.get_many(ids)
+        session.record_uses(cubes, prompt="asked")
+        chat = LocalChat(memory, LETTERS, remote=there)
+        chat.engine.precompute(chat.read(f"{block(cubes)}\nQuestion"))
+        chat.close()
+    files = list(there.rglob("*.safetensors"))
+    found = answer(run("stats", "--path", path, "--json"))
+    [place] = found["elsewhere"]
+    assert (place["place"], place["failure"]) == (str(there), "")
+    assert place["pieces"] == found["pieces"] == len(files) > 0
+    assert place["bytes"] == sum(file.stat().st_size for file in files)
+    assert f"{len(files)} pieces, " in run("stats", "--path", path).stdout
+    assert answer(run("clear", "--path", path, "--json"))["places"] == [str(there)]
+    assert answer(run("stats", "--path", path, "--json"))["elsewhere"] == []
+    assert "nowhere" in run("stats", "--path", path).stdout
 
 
 def test_explain_gives_figures(store: tuple[Path, list[str]]) -> None:

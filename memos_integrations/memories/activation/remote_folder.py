@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from memos_integrations.infrastructure import crashpoints
 from memos_integrations.infrastructure.blobs import file_system
 from memos_integrations.memories.activation.catalogue import (
     SUFFIX,
@@ -126,6 +127,7 @@ class RemoteFolder:
             for digest, entry in self.entries(self.pieces()):
                 if entry is None or any(one.cube_id in wanted for one in entry.sources):
                     self.delete(digest)
+                    crashpoints.reach("cache-piece-erased-elsewhere")
 
     def clear(self) -> None:
         """Delete every piece."""

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +22,7 @@ from memos_integrations.memories.activation.remote_folder import RemoteFolder
 PATIENCE = 60.0
 """Seconds that an erasure waits for each place."""
 _KEY = "kv_remotes"
+T = TypeVar("T")
 
 
 class Remotes:
@@ -61,21 +63,44 @@ class Remotes:
         self._each(RemoteFolder.clear)
         self._vault.database.write(lambda tx: _write(tx, []))
 
-    def _each(self, work: Callable[[RemoteFolder], None]) -> None:
-        failed = []
+    def report(self, patience: float = 10.0) -> list[dict[str, Any]]:
+        """How much lies in each place; ``failure`` if it did not say within ``patience`` seconds.
+
+        JSON-plain.
+        """
+        found = []
         for place in self.places():
-            if place in self._silent:
-                failed.append(f"{place} (it did not answer before)")
-                continue
-            try:
-                self._workers.call(PATIENCE, work, self._folder(place))
-            except DeadlineExceeded as error:
-                self._silent.add(place)
-                failed.append(f"{place} ({error})")
-            except Exception as error:  # noqa: BLE001 - a file system's own code
-                failed.append(f"{place} ({type(error).__name__}: {error})")
+            sizes, failure = self._ask(place, RemoteFolder.pieces, patience)
+            known = sizes or {}
+            found.append(
+                {
+                    "place": place,
+                    "pieces": len(known),
+                    "bytes": sum(known.values()),
+                    "failure": failure,
+                }
+            )
+        return found
+
+    def _each(self, work: Callable[[RemoteFolder], None]) -> None:
+        asked = [(place, self._ask(place, work, PATIENCE)[1]) for place in self.places()]
+        failed = [f"{place} ({failure})" for place, failure in asked if failure]
         if failed:
             raise StoreError(f"cached pieces may still lie in {', '.join(failed)}")
+
+    def _ask(
+        self, place: str, work: Callable[[RemoteFolder], T], patience: float
+    ) -> tuple[T | None, str]:
+        """What a place said, and why it did not."""
+        if place in self._silent:
+            return None, "it did not answer before"
+        try:
+            return self._workers.call(patience, work, self._folder(place)), ""
+        except DeadlineExceeded as error:
+            self._silent.add(place)
+            return None, str(error)
+        except Exception as error:  # noqa: BLE001 - a file system's own code
+            return None, f"{type(error).__name__}: {error}"
 
     def _folder(self, place: str) -> RemoteFolder:
         with self._lock:
