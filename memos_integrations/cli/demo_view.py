@@ -148,8 +148,8 @@ def print_model(out: Console, document: Mapping[str, Any]) -> None:
     for name, seconds in document["first_token_seconds"].items():
         sooner = f"{cold / seconds:.1f} times sooner" if name != "cold" else ""
         table.add_row(f"first token, {name}", f"{seconds * 1e3:.0f} ms", sooner)
-    table.add_row("same output", "yes" if document["same_output"] else "no")
     out.print(Padding(table, (0, 0, 0, 2)))
+    out.print(Text(f"  same output: {'yes' if document['same_output'] else 'no'}"))
     tokens = f"{document['cached_tokens']:,} of {document['prompt_tokens']:,}"
     words = f"  {document['model']}, {document['memories']} memories; {tokens} prompt tokens "
     out.print(Text(f"{words}came from the cache.", style="dim"))

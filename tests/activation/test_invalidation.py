@@ -79,8 +79,8 @@ class Store(RuleBasedStateMachine):
 
     memories = Bundle("memories")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(target=memories)
+    def begin(self) -> Any:
         self.folder = tempfile.TemporaryDirectory()
         self.clock = FakeClock()
         self.said = 0
@@ -89,6 +89,8 @@ class Store(RuleBasedStateMachine):
         self.granted: list[Grant] = []
         self.open()
         self.memory.govern("root", homes=[("acme", "{principal}")])
+        added = [self.added(user, self.words(), None) for user in ("ann", "ann", "bob")]
+        return multiple(*added)
 
     def open(self) -> None:
         root = Path(self.folder.name)
@@ -113,9 +115,12 @@ class Store(RuleBasedStateMachine):
     def add(self, user: str, lives: bool, same: bool) -> Any:
         text = "the same words for everyone, and not a few of them either" if same else self.words()
         expires = None if lives else self.clock.now() + timedelta(minutes=3)
-        cubes = self.session(user).add(text, expires_at=expires)
-        self.known |= {cube.id: Known(user, expires_at=expires) for cube in cubes}
-        return multiple(*(cube.id for cube in cubes))
+        return self.added(user, text, expires)
+
+    def added(self, user: str, text: str, expires: datetime | None) -> str:
+        [cube] = self.session(user).add(text, expires_at=expires)
+        self.known[cube.id] = Known(user, expires_at=expires)
+        return cube.id
 
     def words(self) -> str:
         self.said += 1
@@ -155,10 +160,11 @@ class Store(RuleBasedStateMachine):
             self.serve(self.asked[which % len(self.asked)])
 
     def serve(self, prompt: Prompt) -> None:
-        """To its user, and to the reader of ann's."""
+        """To its user, and to the reader of ann's; twice, since the first time may keep it."""
         with torch.inference_mode():
             once = MODEL.model(torch.tensor([prompt.tokens])).logits[0, -1]
-        for chat, may in ((self.chat, True), (self.reader, bool(self.granted))):
+        whose = ((self.chat, True), (self.reader, bool(self.granted)))
+        for chat, may in whose * 2:
             read = chat.engine.prefill(prompt)
             served = {source for node in read.lease.nodes for source in node.sources}
             chat.engine.tree.release(read.lease)
@@ -219,13 +225,14 @@ class Store(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
+        self.check_elsewhere()
         self.close()
         self.open()
 
     @rule()
     def lose_what_is_here(self) -> None:
         """Then it is fetched from elsewhere, if it still may be."""
-        self.flush()
+        self.check_elsewhere()
         self.chat.engine.clear()
         self.memory.pieces.clear()
 
@@ -239,8 +246,7 @@ class Store(RuleBasedStateMachine):
                 self.check(node.sources)
         self.check(self.memory.pieces.sources())
 
-    @rule()
-    def nothing_changed_lies_elsewhere(self) -> None:
+    def check_elsewhere(self) -> None:
         self.flush()
         store = self.memory.remotes.at(Path(self.folder.name) / "there")
         for _, entry in store.entries(store.pieces()):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -12,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from memos_integrations import MemOS
+from memos_integrations.cli.demo_view import print_model
 from memos_integrations.demo.folder import MARKER, fresh_folder, store_in
 from memos_integrations.demo.script import Question, read_script
 from memos_integrations.demo.tour import Tour, verdict
@@ -106,6 +110,23 @@ def test_the_model_reads_its_cache(played: tuple[Path, dict[str, Any]]) -> None:
     assert 0.9 * model["prompt_tokens"] < model["cached_tokens"] < model["prompt_tokens"]
     assert set(model["first_token_seconds"]) == {"cold", "warm", "from disk"}
     assert list((store_in(folder) / "kv").glob("??/*.safetensors"))
+
+
+def test_people_see_both_times_and_that_the_words_are_the_same(
+    played: tuple[Path, dict[str, Any]],
+) -> None:
+    model = played[1]["tour"]["model"]
+    seen = shown(model)
+    for name, seconds in model["first_token_seconds"].items():
+        assert re.search(rf"first token, {name} +{seconds * 1e3:.0f} ms", seen)
+    assert "\n  same output: yes\n" in seen and "times sooner" in seen
+    assert "\n  same output: no\n" in shown({**model, "same_output": False})
+
+
+def shown(model: dict[str, Any]) -> str:
+    out = Console(file=io.StringIO(), width=100, record=True)
+    print_model(out, model)
+    return out.export_text()
 
 
 def test_the_pictures_are_there(played: tuple[Path, dict[str, Any]]) -> None:
