@@ -11,7 +11,7 @@ Zipf says, five of them in each turn's prompt. The same turns under four layouts
 - *clairvoyant*: the order of true popularity, known from the start; prompts computed ahead.
 
 Saved tokens are counted over all turns by the prefix tree itself; times are measured on the model
-over the last ``--timed`` turns.
+over the last ``--timed`` turns; ``--timed 0`` only counts.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def main() -> None:
     base = 0.0
     for name in ("no cache", *names):
         counted = count(world, name, each, options.budget) if name != "no cache" else None
-        seconds = timed(world, name, model, options.budget, options.timed)
+        seconds = timed(world, name, model, options.budget, options.timed) if options.timed else {}
         if name == "relevance" and counted:
             base = counted["saved"]
         rows.append(
@@ -204,8 +204,7 @@ def main() -> None:
                 f"{counted['saved'] / base:.2f}" if counted else "",
                 f"{counted['built ahead']:.1%}" if counted else "",
                 f"{counted['mb']:,.0f}" if counted else "0",
-                f"{seconds['mean']:.3f}",
-                f"{seconds['median']:.3f}",
+                *(f"{seconds[it]:.3f}" if seconds else "" for it in ("mean", "median")),
             ]
         )
     columns = ["layout", "saved", "x relevance", "built ahead", "MB", "mean s", "median s"]
