@@ -137,6 +137,13 @@ def test_how_much_lies_there(memory: MemOS, url: str, tmp_path: Path) -> None:
     Moody.down = True
     [place] = memory.remotes.report()
     assert (place["pieces"], place["bytes"]) == (0, 0) and "nobody answers" in place["failure"]
+    Moody.down = False
+    with memory.remotes.at(url)._sending:  # such as a slow store has it
+        [place] = memory.remotes.report(patience=0.01)
+    assert "no answer within" in place["failure"]
+    assert memory.session("ann").forget(query="fact", limit=1).finished, (
+        "an erasure asks all the same"
+    )
 
 
 def test_clear_takes_all_and_forgets_the_place(memory: MemOS, url: str, tmp_path: Path) -> None:

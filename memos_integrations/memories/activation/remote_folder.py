@@ -67,6 +67,11 @@ class RemoteFolder:
         named = ((_PIECE.search(f"/{path}"), about) for path, about in files.items())
         return {name.group(1): int(about["size"]) for name, about in named if name}
 
+    def sizes(self) -> dict[str, int]:
+        """As :meth:`pieces`, while nothing is sent: what is half sent then is nobody's."""
+        with self._sending:
+            return self.pieces()
+
     def entries(self, sizes: Mapping[str, int]) -> Iterator[tuple[str, Entry | None]]:
         """What each of these pieces says of itself; ``None`` for a file that is none."""
         digests = list(sizes)

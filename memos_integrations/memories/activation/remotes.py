@@ -70,7 +70,7 @@ class Remotes:
         """
         found = []
         for place in self.places():
-            sizes, failure = self._ask(place, RemoteFolder.pieces, patience)
+            sizes, failure = self._ask(place, RemoteFolder.sizes, patience)
             known = sizes or {}
             found.append(
                 {
@@ -97,7 +97,8 @@ class Remotes:
         try:
             return self._workers.call(patience, work, self._folder(place)), ""
         except DeadlineExceeded as error:
-            self._silent.add(place)
+            if patience >= PATIENCE:  # a short look does not decide what an erasure may ask
+                self._silent.add(place)
             return None, str(error)
         except Exception as error:  # noqa: BLE001 - a file system's own code
             return None, f"{type(error).__name__}: {error}"
