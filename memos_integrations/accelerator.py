@@ -220,7 +220,7 @@ class Accelerator:
         text = "\n".join([group.header + line(worth[0]), *map(line, worth[1:]), CLOSING, ""])
         prompt = self.chat.read(text)
         if prompt.salt == group.salt:
-            self._precomputed += self.chat.engine.precompute(prompt, background=True)
+            self._precomputed += self.chat.precompute(prompt, background=True)
 
     def _decide(self, cube: MemCube, heat: float) -> Decision:
         tokens = len(self.chat.model.encode(line(cube), special=False))

@@ -26,7 +26,14 @@
     │   └── EmbedderMismatchError (ValueError)  the store was written with another embedder
     ├── ModelError                            a language model, or its tokenizer, cannot do this
     │   ├── ModelLoadError (OSError)          it cannot be loaded from where you said
-    │   └── ChatTemplateError (ValueError)    its chat template refuses the messages
+    │   ├── ChatTemplateError (ValueError)    its chat template refuses the messages
+    │   └── ParameterMemoryError              an adapter cannot be trained, loaded or served
+    │       ├── TrainingError (ArithmeticError) the loss is not finite
+    │       ├── OutOfMemoryError (MemoryError)  training does not fit into memory
+    │       ├── GateError (ValueError)          it learned too little, or moved too much else
+    │       ├── WrongModelError (ValueError)    it was made for another model
+    │       ├── AdapterCorruptError (ValueError) its file, or a checkpoint, is damaged
+    │       └── AdapterGoneError (LookupError)  it, or what it was made of, was changed or erased
     ├── ArchiveError (ValueError)             an archive is damaged, hostile, or of a newer release
     ├── PackageError (ValueError)             a package is altered, badly signed, expired or older
     ├── RecallTimeoutError (TimeoutError)     the memory took longer than it was given
@@ -231,6 +238,38 @@ class ModelLoadError(ModelError, OSError):
 
 class ChatTemplateError(ModelError, ValueError):
     """The chat template refuses the messages however they are arranged; in its words."""
+
+
+class ParameterMemoryError(ModelError):
+    """An adapter cannot be trained, loaded or served."""
+
+
+class TrainingError(ParameterMemoryError, ArithmeticError):
+    """The loss is not a finite number any more; nothing was stored."""
+
+
+class OutOfMemoryError(ParameterMemoryError, MemoryError):
+    """Training does not fit into memory; nothing was stored."""
+
+
+class GateError(ParameterMemoryError, ValueError):
+    """The adapter did not pass its examination and was not stored; ``report`` has the figures."""
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class WrongModelError(ParameterMemoryError, ValueError):
+    """The adapter was made for another model than the one that is to read it."""
+
+
+class AdapterCorruptError(ParameterMemoryError, ValueError):
+    """The file of an adapter, or a checkpoint of its training, is damaged."""
+
+
+class AdapterGoneError(ParameterMemoryError, LookupError):
+    """The adapter, or a memory it was made of, was changed or erased: train it anew."""
 
 
 class ArchiveError(MemOSError, ValueError):

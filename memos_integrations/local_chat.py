@@ -21,6 +21,7 @@ from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.block import entries
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memos import MemOS
+from memos_integrations.parameter_memory import ParameterMemory, Serving, Wanted
 from memos_integrations.session import MemorySession
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class LocalChat:
         disk_dtype: Literal["int8"] | None = None,
         remote: str | Path | None = None,
         remote_budget: int | None = None,
+        parameter_memory: Wanted | ParameterMemory | None = None,
         engine: ActivationEngine | None = None,
     ) -> None:
         """``model``: loaded, a hub id, a folder, or ``None`` for the bundled one.
@@ -77,7 +79,10 @@ class LocalChat:
         a quarter of the room, and answers that read it are near-exact: ``usage`` says which.
         ``remote``: a URL of fsspec (``s3://bucket/kv``) or a folder, where caches lie below the
         store's own; ``remote_budget`` bytes of them at most. See
-        :class:`~memos_integrations.memories.activation.remote.RemoteTier`.
+        :class:`~memos_integrations.memories.activation.remote.RemoteTier`. ``parameter_memory``:
+        the adapters that the model is read through (:meth:`MemorySession.distill`): ``True`` for
+        all of the session's namespace, ids, ids with weights, or a
+        :class:`~memos_integrations.parameter_memory.ParameterMemory`.
         """
         store = _store(memory)
         self._namespace = memory.namespace if isinstance(memory, MemorySession) else None
@@ -95,6 +100,9 @@ class LocalChat:
             remote_budget=remote_budget,
         )
         self.model = self.engine.model
+        self._serving = (
+            None if parameter_memory is None else Serving(self.engine, memory, parameter_memory)
+        )
 
     # Prompts ------------------------------------------------------------------------------
 
@@ -146,7 +154,7 @@ class LocalChat:
         stops = [*self.model.stop_strings, *stop]
         if any(not isinstance(one, str) or not one for one in stops):
             raise InvalidInputError(f"stop is {stop!r}: give strings that are not empty")
-        tokens = self.engine.generate(prompt, sampling, usage)
+        tokens = self._engine_now(usage).generate(prompt, sampling, usage)
         try:
             written: list[int] = []
             said = ""
@@ -180,7 +188,14 @@ class LocalChat:
 
     def warm(self, messages: Sequence[Mapping[str, Any]], *, background: bool = False) -> int:
         """Compute now what a chat begins with; return how many tokens were not cached."""
-        return self.engine.precompute(self.prompt(messages), background=background)
+        return self.precompute(self.prompt(messages), background=background)
+
+    def precompute(self, prompt: Prompt, *, background: bool = False) -> int:
+        """:meth:`warm` for a prompt, as the model reads it now."""
+        return self._engine_now(Usage()).precompute(prompt, background=background)
+
+    def _engine_now(self, usage: Usage) -> ActivationEngine:
+        return self.engine if self._serving is None else self._serving.engine(usage)
 
     def stats(self) -> dict[str, Any]:
         """Hits, tokens saved, first-token times and sizes; JSON-plain."""

@@ -18,8 +18,6 @@ from memos_integrations.infrastructure import audit
 from memos_integrations.infrastructure.audit import CALL, Call, Fields
 from memos_integrations.infrastructure.schema import to_micros
 from memos_integrations.infrastructure.vault import MemVault
-from memos_integrations.keyed import KeyedMemory
-from memos_integrations.query import Hit
 
 T = TypeVar("T")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -127,7 +125,7 @@ def _memories(found: Any, depth: int = 3) -> Iterator[tuple[str, int]]:
             yield found, 0
     elif isinstance(found, MemCube):
         yield found.id, found.version
-    elif isinstance(found, Hit | KeyedMemory):
+    elif isinstance(getattr(found, "cube", None), MemCube):  # a hit, a keyed memory, an adapter
         yield found.cube.id, found.cube.version
     elif isinstance(found, list | tuple | set | frozenset) and depth:
         for one in found:

@@ -44,6 +44,7 @@ from memos_integrations.shelf import Shelf
 from memos_integrations.verbs.arguments import strings
 from memos_integrations.verbs.audit import AuditVerbs
 from memos_integrations.verbs.branch import BranchVerbs
+from memos_integrations.verbs.distill import DistillVerbs
 from memos_integrations.verbs.forget import ForgetVerbs
 from memos_integrations.verbs.govern import GovernVerbs
 from memos_integrations.verbs.market import MarketVerbs
@@ -78,6 +79,7 @@ class MemorySession(
     AuditVerbs,
     SafetyVerbs,
     MarketVerbs,
+    DistillVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -441,3 +443,4 @@ class PastSession(MemorySession):
     retain = hold = lift = sweep = space = _refuse
     load = import_from = _refuse
     publish = subscribe = pull = unsubscribe = _refuse
+    distill = retrain = _refuse

@@ -21,6 +21,7 @@ from memos_integrations.cli.lifecycle_command import lifecycle
 from memos_integrations.cli.lineage_command import lineage
 from memos_integrations.cli.log_command import log
 from memos_integrations.cli.market_command import market
+from memos_integrations.cli.parameter_command import adapters, distill
 from memos_integrations.cli.pipeline_command import pipeline
 from memos_integrations.cli.quarantine_command import quarantine
 from memos_integrations.cli.retention_command import retention
@@ -72,7 +73,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 reading = (search, show, history, lineage, lifecycle, log, stats)
-for command in (add, *reading, forget, quarantine, dump, load, demo, doctor, reindex):
+for command in (
+    add,
+    *reading,
+    forget,
+    distill,
+    adapters,
+    quarantine,
+    dump,
+    load,
+    demo,
+    doctor,
+    reindex,
+):
     app.command(epilog=EXIT_CODES)(command)
 app.command("import", epilog=EXIT_CODES)(import_)
 app.command("eval", epilog=EXIT_CODES)(eval_)

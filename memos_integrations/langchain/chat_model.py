@@ -62,6 +62,9 @@ class ChatMemOS(BaseChatModel):
     """``int8``: caches on disk are rounded to eight bits, and answers read from them near-exact."""
     remote: Any = Field(default=None, exclude=True)
     """A URL such as ``s3://bucket/kv``, or a folder, where caches lie below the store's own."""
+    parameter_memory: Any = Field(default=None, exclude=True)
+    """Adapters that the model is read through: ``True`` for all of the session's namespace, ids,
+    or ids with weights."""
     chat: Any = Field(default=None, exclude=True)
     """A :class:`memos_integrations.local_chat.LocalChat` to share between models."""
 
@@ -74,7 +77,11 @@ class ChatMemOS(BaseChatModel):
         **options: Any,
     ) -> None:
         super().__init__(memory=memory, model=model, **options)
-        kept = {"disk_dtype": self.disk_dtype, "remote": self.remote}
+        kept = {
+            "disk_dtype": self.disk_dtype,
+            "remote": self.remote,
+            "parameter_memory": self.parameter_memory,
+        }
         self._chat = shared_or_new(self.chat, memory, self.source, **kept)
 
     @property
@@ -224,6 +231,8 @@ class ChatMemOS(BaseChatModel):
             "finish_reason": usage.finish_reason,
             "first_token_seconds": usage.first_token_seconds,
             "approximate_tokens": usage.approximate_tokens,
+            "adapters": list(usage.adapters),
+            "stale_adapters": list(usage.stale_adapters),
         }
 
 

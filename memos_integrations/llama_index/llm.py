@@ -46,6 +46,8 @@ class MemOSLLM(CustomLLM):
 
     ``disk_dtype="int8"`` rounds caches on disk to eight bits: what is read there is near-exact.
     ``remote`` is a URL such as ``s3://bucket/kv`` where caches lie below those on disk.
+    ``parameter_memory``: adapters that the model is read through, ``True`` for all of the
+    session's namespace, ids, or ids with weights.
 
     ``response.raw`` says how many prompt tokens were read from the cache, and of those, in
     ``approximate_tokens``, how many were rounded.
@@ -68,11 +70,19 @@ class MemOSLLM(CustomLLM):
         *,
         disk_dtype: Literal["int8"] | None = None,
         remote: str | Path | None = None,
+        parameter_memory: Any = None,
         chat: LocalChat | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._chat = shared_or_new(chat, memory, model, disk_dtype=disk_dtype, remote=remote)
+        self._chat = shared_or_new(
+            chat,
+            memory,
+            model,
+            disk_dtype=disk_dtype,
+            remote=remote,
+            parameter_memory=parameter_memory,
+        )
 
     @classmethod
     def class_name(cls) -> str:
@@ -262,6 +272,8 @@ def _raw(usage: Any) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "kept_tokens": usage.kept_tokens,
         "approximate_tokens": usage.approximate_tokens,
+        "adapters": list(usage.adapters),
+        "stale_adapters": list(usage.stale_adapters),
         "finish_reason": usage.finish_reason,
         "first_token_seconds": usage.first_token_seconds,
     }

@@ -52,6 +52,14 @@ SAYS = {
         "Wednesday, ann: Please forget where I live.\n    agent: Done.\n",
         f"Thursday, ann: {ASKED}    agent: I do not know.\n",
     ],
+    "parameter_memory": [
+        "parameter memory of 4 memories\n",
+        "read through 1 adapters, stale: 0\na source changed: read through 0 adapters, stale: 1\n",
+        "retrained: read through 1 adapters, stale: 0\n",
+        "back as words: Bramwell studied geology.\n",
+        "erased: 3 memories, 2 files\nleft: 0 adapters; read through 0 adapters, stale: 0\n",
+        "without it: 3 memories; read through 1 adapters, stale: 0\n",
+    ],
     "moving_house": [
         "imported: 2\nagain: 2 as they were\nAnn lives in Bergen | from mem0:6f1c",
         "| origin imported\nbefore: ['Ann lives in Oslo', 'Ann lives in Bergen']\n",

@@ -17,6 +17,7 @@ PICTURES = {
     "02_kv_cache_accelerator": 2,
     "03_lifecycle_and_provenance": 2,
     "04_llama_index_memory": 2,
+    "05_parameter_memory": 2,
 }
 SAYS = {
     "01_langchain_memory": [
@@ -41,6 +42,14 @@ SAYS = {
         "Jonas lives in Utrecht. | replaced by: Jonas lives in Delft now.",
         "Jonas drinks coffee. / Jonas drinks water.\nJonas drinks coffee.",
         "week 4: Archive, not used for 35.0 days",
+    ],
+    "05_parameter_memory": [
+        "the adapter was not kept\nadapters: 0",
+        "parameter memory of 3 memories; changed since: 0",
+        "maya | adapters: 1\njonas | adapters: 0",
+        "changed: served 0, stale 1\nretrained: served 1, stale 0",
+        "back as words: Bramwell studied geology.",
+        "erased: served 0, stale 0 | to distil anew: 2 memories",
     ],
     "04_llama_index_memory": [
         "<memories>\nRemembered from earlier conversations.",

@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache
 
-from memos_integrations.errors import InvalidInputError
+from memos_integrations.errors import InvalidInputError, ModelError
 from memos_integrations.memories.activation.admission import Rates
 from memos_integrations.memories.activation.forwards import OwnCache, Turns, with_head
 from memos_integrations.memories.activation.prefix_tree import (
@@ -43,6 +44,19 @@ from memos_integrations.models.causal import CausalModel
 log = logging.getLogger(__name__)
 
 GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Through:
+    """Adapters that a request reads its model through."""
+
+    model: CausalModel
+    key: str
+    """Which adapters, and how much of each."""
+    sources: frozenset[Source]
+    """The adapters, and what they were made of."""
+    prefix: Piece | None = None
+    """Trained keys and values in front of the prompt."""
 
 
 class Gate(Protocol):
@@ -92,6 +106,21 @@ class ActivationEngine:
         self._stats, self._counting = EngineStats(), threading.Lock()
         self._heads = with_head(model.model)
         self._work = (0, 0.0, 0)  # tokens kept, seconds that computing them took, bytes
+        self._through: Through | None = None
+
+    def through(self, through: Through) -> ActivationEngine:
+        """The same engine whose model is read through adapters: the same tree, tier and turns.
+
+        What it keeps stands under a root of its own, and is dropped or forbidden with any of the
+        adapters, or of what they were made of. Raises :class:`ModelError` for a trained prefix in
+        front of a model whose cache cannot be forked.
+        """
+        if through.prefix is not None and self.refused:
+            raise ModelError(f"{self.model.name} reads no trained prefix: {self.refused}")
+        seen = copy(self)
+        seen._through, seen.model = through, through.model
+        seen._heads = with_head(through.model.model)
+        return seen
 
     # Generating ---------------------------------------------------------------------------
 
@@ -214,13 +243,15 @@ class ActivationEngine:
         in memory nor in a folder that both use.
         """
         kept = {"kept_as": self.tier.dtype} if self.tier is not None and self.tier.dtype else {}
+        if self._through is not None:
+            kept["adapters"] = self._through.key
         return root_of({**asdict(self.model.fingerprint), **kept, "salt": salt, **mode})
 
     # Within -------------------------------------------------------------------------------
 
     def _begin(self, prompt: Prompt) -> tuple[Lease[Piece], Any]:
         """What is cached of a prompt, and a cache of the model that stands on it."""
-        window = self.model.context_window
+        window = self.model.context_window - self._before
         if len(prompt.tokens) > window:
             raise InvalidInputError(
                 f"the prompt has {len(prompt.tokens):,} tokens, {self.model.name} reads {window:,}"
@@ -230,7 +261,10 @@ class ActivationEngine:
         while True:
             lease = self._lookup(prompt)
             try:
-                return lease, fork(self.model.model.config, [one.payload for one in lease.nodes])
+                prefix = self._through.prefix if self._through is not None else None
+                pieces = [one.payload for one in lease.nodes]
+                pieces = pieces if prefix is None else [prefix, *pieces]
+                return lease, fork(self.model.model.config, pieces)
             except DamagedPieceError as error:
                 for node in lease.nodes:
                     if node.digest == error.digest:
@@ -241,6 +275,12 @@ class ActivationEngine:
             except BaseException:
                 self.tree.release(lease)
                 raise
+
+    @property
+    def _before(self) -> int:
+        """Positions in front of the prompt."""
+        through = self._through
+        return through.prefix.tokens if through is not None and through.prefix is not None else 0
 
     def _lookup(self, prompt: Prompt) -> Lease[Piece]:
         """The longest prefix that is cached and may be served now."""
@@ -307,11 +347,12 @@ class ActivationEngine:
         end = at + len(tokens)
         if prompt.foreign is not None and end > prompt.foreign:
             return False
-        sources = prompt.sources(0, end)
+        also = self._through.sources if self._through is not None else frozenset()
+        sources = prompt.sources(0, end) | also
         if sources and self.gate(sources):
             return False
         piece = fresh_piece(cache, approximate=usage.approximate_tokens > 0)
-        node = self.tree.add(lease, tokens, piece, prompt.sources(at, end))
+        node = self.tree.add(lease, tokens, piece, prompt.sources(at, end) | also)
         if node is None:
             return False
         usage.kept_tokens += len(tokens)
@@ -345,7 +386,7 @@ class ActivationEngine:
                 return cache.forward(self.model.model, given)
             given["past_key_values"] = cache
             given["attention_mask"] = torch.ones(
-                1, at + len(tokens), dtype=torch.long, device=device
+                1, self._before + at + len(tokens), dtype=torch.long, device=device
             )
             if not head:
                 self.model.model.base_model(**given)

@@ -18,6 +18,10 @@ class Usage:
     approximate_tokens: int = 0
     """Of those read from the cache, the rounded ones, and those computed behind such: then the
     answer is near-exact. Always 0 where the tier keeps pieces as computed."""
+    adapters: tuple[str, ...] = ()
+    """Parameter memories that it was read through, by id."""
+    stale_adapters: tuple[str, ...] = ()
+    """Those of which a source has changed, or that are gone."""
     output_tokens: int = 0
     first_token_seconds: float = 0.0
     finish_reason: str = ""

@@ -1,0 +1,1 @@
+"""Parameter memory: memories distilled into weights of a model, and taken out again."""

@@ -1,0 +1,97 @@
+"""The two things that can be trained: a low-rank adapter, and a prefix of keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from memos_integrations.memories.activation.tensors import Pair
+from memos_integrations.memories.parameter import lora, views
+from memos_integrations.memories.parameter.lora import LoraShape
+from memos_integrations.memories.parameter.reading import Columns, Mind, Read, logits
+from memos_integrations.memories.parameter.targets import computed
+from memos_integrations.models.causal import CausalModel
+
+Tensors = Mapping[str, torch.Tensor]
+_NAME = "student"
+
+
+class LoraStudent:
+    """A view of the model with one adapter in it; its own weights stay as they are."""
+
+    def __init__(self, model: CausalModel, shape: LoraShape, tensors: Tensors) -> None:
+        self._view = views.view(model)
+        self.weights: Tensors = views.put(self._view, _NAME, tensors, shape)
+        for one in self.weights.values():
+            one.requires_grad_(True)
+        self.vocabulary = vocabulary_of(model)
+        self.scale = 1.0
+        """How much of it is added, as :meth:`scaled` set it."""
+
+    @classmethod
+    def fresh(cls, model: CausalModel, shape: LoraShape, seed: int) -> LoraStudent:
+        """One that has learned nothing."""
+        return cls(model, shape, lora.fresh(model.model, shape, seed))
+
+    def scaled(self, factor: float) -> None:
+        """Add so much of the adapter from now on; 1 is what it was trained at."""
+        views.scale(self._view, _NAME, factor)
+        self.scale = factor
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights as peft names them in files."""
+        return {name.replace(f".{_NAME}", ""): one.detach() for name, one in self.weights.items()}
+
+    def logits(self, texts: Sequence[Read], columns: Columns | None = None) -> list[torch.Tensor]:
+        """Of the model with the adapter."""
+        return logits(self._view, texts, columns=columns)
+
+    def mind(self) -> Mind:
+        """The view."""
+        return Mind(self._view)
+
+
+class PrefixStudent:
+    """The model behind a prefix of trained keys and values (Cartridges, arXiv:2506.06266).
+
+    The first position stays as it was: models put attention there that belongs nowhere else.
+    """
+
+    def __init__(self, model: CausalModel, weights: Tensors, first: Tensors) -> None:
+        self._model, self.weights, self._first = model, weights, first
+        self.vocabulary = vocabulary_of(model)
+
+    @classmethod
+    def beginning_as(cls, model: CausalModel, tokens: Sequence[int]) -> PrefixStudent:
+        """The keys and values of these tokens, to be trained from there on."""
+        for one in model.model.parameters():
+            one.requires_grad_(False)  # no gradient reaches its own weights
+        weights, first = {}, {}
+        for i, pair in enumerate(computed(model, tokens)):
+            for kind, one in zip("kv", pair, strict=True):
+                first[f"{kind}{i}"] = one[..., :1, :].clone()
+                weights[f"{kind}{i}"] = one[..., 1:, :].float().clone().requires_grad_(True)
+        return cls(model, weights, first)
+
+    def pairs(self) -> list[Pair]:
+        """Keys and values by layer, ``(1, heads, positions, dim)``, as the model reads them."""
+        whole = {
+            name: torch.cat([self._first[name], one.to(self._first[name].dtype)], dim=-2)
+            for name, one in self.weights.items()
+        }
+        return [(whole[f"k{i}"], whole[f"v{i}"]) for i in range(len(whole) // 2)]
+
+    def logits(self, texts: Sequence[Read], columns: Columns | None = None) -> list[torch.Tensor]:
+        """With the prefix in front of each text."""
+        return logits(self._model, texts, self.pairs(), columns)
+
+    def mind(self) -> Mind:
+        """The model behind the prefix."""
+        with torch.no_grad():
+            return Mind(self._model, self.pairs())
+
+
+def vocabulary_of(model: CausalModel) -> int:
+    """Rows of the head."""
+    return int(model.model.get_output_embeddings().weight.shape[0])

@@ -1,0 +1,329 @@
+"""What a session can do with parameter memory: memories become weights, and come back as words."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memos_integrations.cube import (
+    LEVELS,
+    Draft,
+    MemCube,
+    Namespace,
+    Parameter,
+    Principal,
+    check_id,
+)
+from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MissingExtraError
+from memos_integrations.infrastructure.quarantine import is_held
+from memos_integrations.infrastructure.snapshot import Snapshot
+from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.memories.activation.admission import Rates
+from memos_integrations.memories.activation.segments import Source
+from memos_integrations.memories.parameter.worth import Worth, WorthPolicy, worth
+from memos_integrations.memories.plaintext import embedding_text
+from memos_integrations.models.checked import embed_checked
+from memos_integrations.offload import offload
+from memos_integrations.operation.operator import MemOperator
+from memos_integrations.query import Hit
+
+if TYPE_CHECKING:
+    from memos_integrations.memories.parameter.distilling import Distillation
+    from memos_integrations.models.causal import CausalModel
+
+Told = Callable[[int, int, float], None]
+"""Called with the step, how many there are at most, and the loss."""
+
+
+@dataclass(frozen=True)
+class AdapterNote:
+    """An adapter of this namespace, and which of its sources have changed since."""
+
+    cube: MemCube
+    outdated: tuple[Source, ...]
+    """Sources that were changed, deleted or hidden: with any of them it is not served."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What it was made of."""
+        return sources_of(self.cube)
+
+    def draw(self, path: str | os.PathLike[str]) -> Path:
+        """Write what its examination showed to a ``.png`` or ``.svg`` file, as bars."""
+        from memos_integrations.infrastructure.pictures.adapter import draw_report
+
+        return draw_report(self.cube.metadata["report"], path)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something an adapter was taught, and how surely it still says so."""
+
+    text: str
+    source: Source
+    confidence: float
+    """The probability of the memory's answer to a question, the geometric mean of its tokens."""
+
+
+class DistillVerbs:
+    """Verbs of parameter memory; see :mod:`memos_integrations.memories.parameter`."""
+
+    principal: Principal
+    namespace: Namespace
+    _vault: MemVault
+    _operator: MemOperator
+
+    def _view(self) -> AbstractContextManager[Snapshot]:
+        raise NotImplementedError  # the session says of which moment
+
+    def distill(
+        self,
+        memories: Iterable[str | MemCube | Hit],
+        *,
+        model: CausalModel,
+        how: Distillation | None = None,
+        checkpoint: str | Path | None = None,
+        progress: Told | None = None,
+    ) -> MemCube:
+        """Train an adapter of a model that knows these memories, examine it, and keep it.
+
+        The adapter is a memory of its own, of type ``parameter``; its lineage names the sources.
+        ``checkpoint``: a file from which the same call goes on after a crash; it holds what was
+        learned, so it is deleted at the end. ``progress(step, steps, loss)`` is called each step.
+
+        What was sealed is learned as its mask; a memory in quarantine is not learned. The adapter
+        has the labels of its sources and their lowest trust. Raises :class:`AccessDeniedError`,
+        :class:`GateError` if it does not pass (``error.report`` has the figures),
+        :class:`VersionConflictError` if a source changed meanwhile, :class:`TrainingError`,
+        :class:`OutOfMemoryError`; then nothing is stored.
+        """
+        self._vault.require("write", self.namespace, "distil into")
+        sources = self._sources(memories)
+        training = _training()
+        place = None if checkpoint is None else Path(checkpoint)
+        adapter, report = training.distilling.distil(
+            model,
+            sources,
+            how or training.distilling.Distillation(),
+            checkpoint_at=place,
+            tell=progress,
+        )
+        content = training.storage.to_bytes(adapter)
+        kept = self._keep(
+            content,
+            adapter.manifest.kind,
+            training.storage.fingerprint_of(model),
+            sources,
+            report.as_dict(),
+        )
+        if place is not None:
+            place.unlink(missing_ok=True)
+        return kept
+
+    def worth_distilling(
+        self,
+        memories: Iterable[str | MemCube | Hit],
+        *,
+        policy: WorthPolicy | None = None,
+        rates: Rates | None = None,
+        rounds: int = 6,
+    ) -> Worth:
+        """Whether an adapter of these memories pays, and why: their uses so far against training.
+
+        Estimates: four characters a token, uses that go on at the rate of the last weeks. The
+        milliseconds are a guess unless ``rates`` are measured ones (``chat.engine.rates()``).
+        """
+        cubes = self._vault.heads([one.id for one in self._sources(memories)])
+        policy, rates = policy or WorthPolicy(), rates or Rates()
+        return worth(cubes, self._operator.now(), policy, rates, rounds=rounds)
+
+    def adapters(self) -> builtins.list[AdapterNote]:
+        """The adapters of this namespace, with the sources that changed since each was trained."""
+        clauses = self._vault.clauses({"memory_type": "parameter"})
+        cubes: builtins.list[MemCube] = []
+        after: str | None = None
+        with self._view() as view:
+            while page := view.page(clauses, 1_000, after):
+                cubes += page
+                after = page[-1].id
+        asked = {(one.cube_id, one.version) for cube in cubes for one in sources_of(cube)}
+        gone = self._vault.outdated(asked)
+        return [
+            AdapterNote(
+                cube,
+                tuple(one for one in sources_of(cube) if (one.cube_id, one.version) in gone),
+            )
+            for cube in cubes
+        ]
+
+    def retrain(self, id: str, *, model: CausalModel, **options: Any) -> MemCube:
+        """Train an adapter anew, from its sources as they are now; the old one is deleted.
+
+        Sources that were deleted meanwhile are left out. ``options`` as for :meth:`distill`. After
+        an erasure, distil the receipt's ``kept_sources``: the old adapter is no more.
+        """
+        note = self._note(id)
+        alive = self._vault.heads([one.cube_id for one in note.sources])
+        fresh = self.distill([one for one in alive if one.text], model=model, **options)
+        self._operator.delete(self.namespace, self.principal, note.cube.id)
+        return fresh
+
+    def externalise(self, id: str, *, model: CausalModel) -> builtins.list[Fact]:
+        """What an adapter was taught, from its provenance, and how surely it says so when asked.
+
+        Of a source that was changed since, the words are those it was trained on.
+        """
+        note = self._note(id)
+        training = _training()
+        cubes = [one for one in map(self._version, note.sources) if one is not None and one.text]
+        content = self._vault.blobs.get(_payload(note.cube).blob)
+        sure = training.serving.confidences(model, content, cubes)
+        return [Fact(cube.text, Source(cube.id, cube.version), sure[cube.id]) for cube in cubes]
+
+    # Async twins --------------------------------------------------------------------------
+
+    async def adistill(self, memories: Iterable[str | MemCube | Hit], **options: Any) -> MemCube:
+        """:meth:`distill`, without blocking the event loop."""
+        return await offload(self.distill, memories, **options)
+
+    async def aworth_distilling(
+        self, memories: Iterable[str | MemCube | Hit], **options: Any
+    ) -> Worth:
+        """:meth:`worth_distilling`, without blocking the event loop."""
+        return await offload(self.worth_distilling, memories, **options)
+
+    async def aadapters(self) -> builtins.list[AdapterNote]:
+        """:meth:`adapters`, without blocking the event loop."""
+        return await offload(self.adapters)
+
+    async def aretrain(self, id: str, **options: Any) -> MemCube:
+        """:meth:`retrain`, without blocking the event loop."""
+        return await offload(self.retrain, id, **options)
+
+    async def aexternalise(self, id: str, **options: Any) -> builtins.list[Fact]:
+        """:meth:`externalise`, without blocking the event loop."""
+        return await offload(self.externalise, id, **options)
+
+    # Within -------------------------------------------------------------------------------
+
+    def _sources(self, memories: Iterable[str | MemCube | Hit]) -> builtins.list[MemCube]:
+        if isinstance(memories, str | MemCube | Hit):
+            memories = [memories]
+        given = [one.cube if isinstance(one, Hit) else one for one in memories]
+        ids = [one.id if isinstance(one, MemCube) else check_id(one) for one in given]
+        if not ids:
+            raise InvalidInputError("there are no memories to distil: give one or more")
+        with self._view() as view:
+            heads = {one: view.head(one) for one in dict.fromkeys(ids)}
+            waiting = [
+                one.cube.id for one in heads.values() if one and is_held(view.tx, one.cube_pk)
+            ]
+        if waiting:
+            raise InvalidInputError(
+                f"memory {waiting[0]} is in quarantine: look at it and release() it, or leave it"
+            )
+        found = [head.cube for head in heads.values() if head is not None]
+        missing = [one for one, head in heads.items() if head is None]
+        if missing:
+            raise CubeNotFoundError(
+                f"no memory {missing[0]} in namespace {'/'.join(self.namespace)}"
+            )
+        wordless = [one for one in found if not one.text]
+        if wordless:
+            raise InvalidInputError(
+                f"memory {wordless[0].id} has no words ({wordless[0].memory_type}): distil the "
+                "plaintext memories that it was made of"
+            )
+        return found
+
+    def _keep(
+        self,
+        content: bytes,
+        kind: Any,
+        fingerprint: str,
+        sources: Sequence[MemCube],
+        report: Mapping[str, Any],
+    ) -> MemCube:
+        """Store the adapter; if it cannot be, its bytes go again."""
+        known = self._vault.blobs.exists(hashlib.sha256(content).hexdigest())
+        blob = self._vault.blobs.put(content)
+        payload = Parameter(blob=blob, size=len(content), model=fingerprint, kind=kind)
+        operator = self._operator
+        try:
+            activity = operator.activity("distill", self.principal)
+            draft = _draft(payload, sources, report)
+            [(draft, entry)] = operator.door.admit([draft], self.namespace)
+            operator.door.count(self.principal, 1, activity.at)
+            cube = operator.cube(self.namespace, self.principal, draft, activity)
+            return self._vault.derive(
+                self.namespace,
+                activity,
+                cube,
+                embed_checked(operator.embedder, [embedding_text(cube) or "adapter"]),
+                operator.embedder.fingerprint,
+                sources,
+                None,
+                also=operator.door.beside([(cube, entry)]),
+            )
+        except BaseException:
+            if not known:
+                self._vault.blobs.delete(blob)
+            raise
+
+    def _note(self, id: str) -> AdapterNote:
+        wanted = check_id(id)
+        for note in self.adapters():
+            if note.cube.id == wanted:
+                return note
+        raise CubeNotFoundError(f"no adapter {wanted} in namespace {'/'.join(self.namespace)}")
+
+    def _version(self, source: Source) -> MemCube | None:
+        with self._vault.snapshot(self.namespace) as view:
+            head = view.head(source.cube_id, deleted=True)
+            versions = [] if head is None else view.chain(head)
+        return next((one for one in versions if one.version == source.version), None)
+
+
+def _draft(payload: Parameter, sources: Sequence[MemCube], report: Mapping[str, Any]) -> Draft:
+    rules = [one.header.governance for one in sources]
+    return Draft(
+        payload=payload,
+        origin="derived",
+        semantic_type="adapter",
+        sensitivity=tuple(dict.fromkeys(label for one in rules for label in one.sensitivity)),
+        trust=max((one.trust for one in sources), key=LEVELS.index),  # the lowest
+        metadata={
+            "report": dict(report),
+            "sources": [[one.id, one.version] for one in sources],
+        },
+    )
+
+
+def sources_of(cube: MemCube) -> tuple[Source, ...]:
+    """The versions that an adapter was made of."""
+    return tuple(Source(str(id), int(version)) for id, version in cube.metadata.get("sources", ()))
+
+
+def _payload(cube: MemCube) -> Parameter:
+    if not isinstance(cube.payload, Parameter):
+        raise InvalidInputError(f"memory {cube.id} is no adapter but {cube.memory_type}")
+    return cube.payload
+
+
+def _training() -> Any:
+    """The modules that need torch."""
+    try:
+        from memos_integrations.memories import parameter
+        from memos_integrations.memories.parameter import distilling, serving, storage
+    except ImportError as error:
+        raise MissingExtraError(
+            f"parameter memory needs {error.name}: pip install 'memos-integrations[parameter]'"
+        ) from error
+    assert distilling and serving and storage
+    return parameter

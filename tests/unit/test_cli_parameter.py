@@ -1,0 +1,48 @@
+"""``memcube distill`` and ``adapters``, with a random model in a folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from typer.testing import CliRunner
+
+from memos_integrations import MemOS
+from memos_integrations.cli import app
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "parameter"))
+from words import FACTS, build
+
+
+def run(*words: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert result.exit_code == code, result.output
+    return json.loads(result.output)
+
+
+def test_distil_list_and_refuse(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    model, path = tmp_path / "model", tmp_path / "store"
+    made = build()
+    made.model.save_pretrained(model)
+    made.tokenizer.save_pretrained(model)
+    with MemOS.open(path) as memory:
+        ids = [cube.id for cube in memory.session("me").add(list(FACTS[:2]))]
+    common = ("--path", path)
+    refused = run("distill", *ids, "--model", model, *common, code=2)
+    assert refused["error"]["type"] == "GateError"
+    assert run("adapters", *common) == {"adapters": []}
+    made_of = run(
+        "distill", *ids, "--model", model, "--recall", 0, "--gain", -1, "--drift", 99, *common
+    )
+    [listed] = run("adapters", *common)["adapters"]
+    assert listed["id"] == made_of["id"] and listed["outdated"] == []
+    assert [one["cube_id"] for one in listed["sources"]] == ids
+    assert listed["report"]["drift"] == made_of["drift"]
+    shown = CliRunner().invoke(app, ["adapters", *map(str, common)])
+    assert shown.exit_code == 0 and "lora" in shown.output
+    missing = "0199aaaa-0000-7000-8000-000000000000"
+    assert run("distill", missing, "--model", model, *common, code=1)["error"]
