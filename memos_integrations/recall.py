@@ -19,6 +19,8 @@ from memos_integrations.cube import MAX_TEXT_BYTES, MemCube
 from memos_integrations.errors import InvalidInputError, MemOSError, RecallTimeoutError
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
 from memos_integrations.memories.block import CLOSING, NOTE, OPENING, block, line, without_block
+from memos_integrations.protocols import Vectors
+from memos_integrations.query import Hit
 from memos_integrations.session import MemorySession
 from memos_integrations.verbs.arguments import MAX_LIMIT
 
@@ -148,22 +150,35 @@ class Recall:
     ) -> list[MemCube]:
         policy, want = self.policy, min(self.policy.limit + 4, MAX_LIMIT)
         vector = session.embed(asked)  # once, however often the search is widened
-        while True:
+        most = min(30 * policy.limit, MAX_LIMIT // 4)
+        new: list[MemCube] = []
+        while len(new) < policy.limit:
             hits = session.search(asked, limit=want, filters=policy.filters, vector=vector)
-            new = [
-                hit.cube
-                for hit in hits
-                if not is_only(hit.cube, policy.leave_out)
-                and hit.cube.id not in seen
-                and not _is_said(hit.cube, seen, conversation)
-            ]
-            if (
-                len(new) >= policy.limit
-                or len(hits) < want
-                or want > min(30 * policy.limit, MAX_LIMIT // 4)
-            ):
-                return self._ordered(self._within_budget(new, room))
+            new = self._new(hits, seen, conversation)
+            if len(hits) < want:
+                break
+            if want > most:
+                new = new or self._new(self._beyond(session, asked, vector), seen, conversation)
+                break
             want *= 4  # what is left out took the first places
+        return self._ordered(self._within_budget(new, room))
+
+    def _new(self, hits: Sequence[Hit], seen: Collection[str], conversation: str) -> list[MemCube]:
+        return [
+            hit.cube
+            for hit in hits
+            if not is_only(hit.cube, self.policy.leave_out)
+            and hit.cube.id not in seen
+            and not _is_said(hit.cube, seen, conversation)
+        ]
+
+    def _beyond(self, session: MemorySession, asked: str, vector: Vectors) -> list[Hit]:
+        """Of other types than the first one to leave out, which fills all places."""
+        filters = dict(self.policy.filters or {})
+        if not self.policy.leave_out or "semantic_type" in filters:
+            return []
+        filters["semantic_type"] = {"$ne": self.policy.leave_out[0]}
+        return session.search(asked, limit=self.policy.limit + 4, filters=filters, vector=vector)
 
     def again(self, session: MemorySession, ids: Sequence[str]) -> list[MemCube]:
         """What was found before, as it stands now: without what was forgotten; in that order."""

@@ -173,10 +173,12 @@ class PastSnapshot(Snapshot):
         return turns.about_then(self.tx, cube_pks, self.moment.activity_pk) if cube_pks else {}
 
     def shown(self, cube_pks: Collection[int], filters: Sequence[Clause] = ()) -> set[int]:
-        """The gate of that moment for keys that no source found."""
+        """The gate of that moment for keys that no source found: those that have a vector."""
         if self.namespace is None or not cube_pks:
             return set()
-        asked = [(pk, 0.0) for pk in cube_pks]
+        pks = list(cube_pks)
+        found = {*super().vectors(pks), *self._forms(self.namespace).vectors_of(pks)}
+        asked = [(pk, 0.0) for pk in pks if pk in found]
         return {pk for pk, _ in self._shown(self.namespace, asked, self._permitted(filters))}
 
     # Searching ----------------------------------------------------------------------------

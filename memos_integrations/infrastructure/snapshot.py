@@ -196,10 +196,11 @@ class Snapshot:
         return turns.around(self.tx, cube_pks) if cube_pks else []
 
     def shown(self, cube_pks: Collection[int], filters: Sequence[Clause] = ()) -> set[int]:
-        """The gate for keys that no source found: those that may be shown and fulfil filters."""
+        """The gate for keys that no source found: those that searches find, if they may be shown
+        and fulfil filters."""
         if self.namespace is None or not cube_pks:
             return set()
-        asked = [(pk, 0.0) for pk in cube_pks]
+        asked = [(pk, 0.0) for pk in lookups.vectors(self.tx, self.namespace.pk, list(cube_pks))]
         return {pk for pk, _ in self._gate(self.namespace, asked, self._permitted(filters))}
 
     def closure(
