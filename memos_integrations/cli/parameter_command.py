@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +22,9 @@ from memos_integrations.cli.options import (
     UserOption,
     open_session,
 )
-from memos_integrations.verbs.distill import AdapterNote
+
+if TYPE_CHECKING:
+    from memos_integrations.verbs.distill import AdapterNote
 
 
 def distill(

@@ -54,7 +54,7 @@ SAYS = {
     "04_llama_index_memory": [
         "<memories>\nRemembered from earlier conversations.",
         "user | What should you not cook for me?\nassistant | I see.",
-        "1.0 I am allergic to walnuts, so no pesto for me.",
+        "I am allergic to walnuts, so no pesto for me. | meaning #1",
     ],
 }
 

@@ -500,6 +500,7 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"audit", "audit_head", "verify_audit", "export_audit"}
     verbs |= {"reveal", "quarantined", "release", "dump", "load", "import_from"}
     verbs |= {"publish", "packages", "subscribe", "pull", "unsubscribe", "subscriptions", "trace"}
+    verbs |= {"distill", "adapters", "retrain", "externalise", "worth_distilling"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
         "audited",
