@@ -131,7 +131,7 @@ class MemOS:
         try:
             if vault.embedder is not None:
                 vault.bind_embedder(chosen.fingerprint)
-        except BaseException:
+        except BaseException:  # whatever it was, the folder is free again
             vault.close()
             raise
         return cls(

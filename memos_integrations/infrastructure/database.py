@@ -170,7 +170,7 @@ class Database:
             crashpoints.reach("after-commit")
         except _JobFailed:
             pass  # rolled back; its error is in the job
-        except BaseException as error:
+        except BaseException as error:  # whatever it was, each job must hear of it
             # The commit failed, so no job of it happened, whatever each thought.
             for job in jobs:
                 job.error = job.error or _commit_failed(self.path, error)

@@ -46,7 +46,7 @@ class IndexFiles:
 
 
 def _lasting(path: Path) -> bool:
-    """Files that stay while the index is open."""
+    """Files that stay while the index is open; Chroma's table of ids is a pickle, not read here."""
     return path.suffix in (".sqlite3", ".bin", ".pickle") and path.is_file()
 
 

@@ -53,7 +53,7 @@ class Placements:
             return
         try:
             self._write(tx, fresh)
-        except BaseException:
+        except BaseException:  # whatever it was: what is not written is written later
             with self._lock:
                 self._new = {**fresh, **self._new}
             raise

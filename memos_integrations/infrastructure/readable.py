@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +45,9 @@ class Readable(Ruled):
     _policy: IndexPolicy
     _former: FormerVectors
 
+    @abstractmethod
     def _flush_alone(self) -> None:
-        raise NotImplementedError
+        """Write what was counted in memory, if it can be written."""
 
     def clauses(self, filters: Mapping[str, Any] | None) -> list[Clause]:
         """See :func:`compile_filters`; counters that are asked for are written first."""

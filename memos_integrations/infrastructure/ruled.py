@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Ruled:
+class Ruled(ABC):
     """The rules of a store, held in memory; a part of :class:`MemVault`."""
 
     asker: Asker | None = None
@@ -57,9 +58,9 @@ class Ruled:
     _audit_reads: bool | None
     _changing_rules: threading.Lock
 
+    @abstractmethod
     def commit(self, work: Callable[[sa.Connection], tuple[T, bool]]) -> T:
-        """One transaction."""
-        raise NotImplementedError
+        """One transaction; see :meth:`MemVault.commit`."""
 
     @property
     def rules(self) -> AccessRules:

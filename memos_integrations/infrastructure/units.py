@@ -75,7 +75,7 @@ class Writer:
 
         try:
             return database.write(audited)
-        except BaseException:
+        except BaseException:  # whatever it was: what is not written is written later
             self.shared.readings.put_back(taken)
             raise
 

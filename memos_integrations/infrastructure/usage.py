@@ -73,7 +73,7 @@ class UsageCounters:
                 rows,
             )
             crashpoints.reach("usage-flushed")
-        except BaseException:
+        except BaseException:  # whatever it was: what is not written is counted again later
             with self._lock:
                 for pk, count in fresh.items():
                     self._new[pk] = _sum(self._new.get(pk), count)

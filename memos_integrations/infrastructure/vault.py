@@ -100,7 +100,7 @@ class MemVault(Readable):
             with self._database.read() as tx:
                 rules, lives = governance.read_rules(tx), retention.read_rules(tx)
                 self._shared = Shared(fingerprint, rules, lives, read_spaces(tx))
-        except BaseException:
+        except BaseException:  # whatever it was, the folder is free again
             self._owner.release()
             raise
         self.blobs = FsspecBlobs(self.folder / "blobs")

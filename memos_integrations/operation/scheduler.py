@@ -221,7 +221,7 @@ class MemScheduler:
         self._sweep()
         try:
             seen = self._decide(event)
-        except BaseException:
+        except BaseException:  # whatever it was
             self._planner = None  # it may know what was not written: learn it anew
             raise
         known = {job.pk for job in left}

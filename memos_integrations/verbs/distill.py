@@ -271,7 +271,7 @@ class DistillVerbs:
                 None,
                 also=operator.door.beside([(cube, entry)]),
             )
-        except BaseException:
+        except BaseException:  # whatever it was, no file is left that no memory names
             if not known:
                 self._vault.blobs.delete(blob)
             raise

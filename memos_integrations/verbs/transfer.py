@@ -194,7 +194,7 @@ class TransferVerbs:
     # Within -------------------------------------------------------------------------------
 
     def _moment_shown(self) -> Moment | None:
-        raise NotImplementedError
+        raise NotImplementedError  # the session says which
 
     def _take(self, staged: Staged, manner: Manner, verb: str, **options: Any) -> Loaded:
         """Load what is staged; each namespace gets an activity of its own."""

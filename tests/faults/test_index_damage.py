@@ -157,21 +157,25 @@ def test_a_file_damaged_while_open(copy: Path, name: str, damage: Callable[[Path
         assert_finds(memory, range(0, COUNT, 200))
 
 
-@pytest.fixture
-def hanging(folder: Path) -> Iterator[MemOS]:
-    """A store whose index can be told to hang."""
+def opened(folder: Path, policy: IndexPolicy, index: type[HangingIndex]) -> MemOS:
+    """A store with an index that can be told to hang."""
     HangingIndex.hanging.clear()
     HangingIndex.released.clear()
-    policy = IndexPolicy(exact_below=5, query_seconds=0.3, check_every=0.1)
-    vault = MemVault(folder, clock=SystemClock(), policy=policy, index_opener=HangingIndex)
-    with MemOS(
-        vault,
+    clock = SystemClock()
+    return MemOS(
+        MemVault(folder, clock=clock, policy=policy, index_opener=index),
         WordEmbedder(),
         reader=MemReader(),
-        clock=SystemClock(),
+        clock=clock,
         ids=new_id,
         search_policy=SearchPolicy(),
-    ) as memory:
+    )
+
+
+@pytest.fixture
+def hanging(folder: Path) -> Iterator[MemOS]:
+    policy = IndexPolicy(exact_below=5, query_seconds=0.3, check_every=0.1)
+    with opened(folder, policy, HangingIndex) as memory:
         yield memory
         HangingIndex.hanging.clear()
         HangingIndex.released.set()
@@ -225,19 +229,9 @@ class LateIndex(HangingIndex):
 
 def test_a_renewal_waits_for_calls_that_nobody_waits_for(folder: Path) -> None:
     """Whoever was told that the former files are gone finds none later, either."""
-    HangingIndex.hanging.clear()
-    HangingIndex.released.clear()
     policy = IndexPolicy(exact_below=5, query_seconds=0.1, check_every=0.05)
-    vault = MemVault(folder, clock=SystemClock(), policy=policy, index_opener=LateIndex)
-    with MemOS(
-        vault,
-        WordEmbedder(),
-        reader=MemReader(),
-        clock=SystemClock(),
-        ids=new_id,
-        search_policy=SearchPolicy(),
-    ) as memory:
-        session = memory.session("alice")
+    with opened(folder, policy, LateIndex) as memory:
+        vault, session = memory.vault, memory.session("alice")
         session.add([text(i) for i in range(20)])
         assert vault.wait_for_index(10)
         HangingIndex.hanging.set()

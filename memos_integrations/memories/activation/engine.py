@@ -170,7 +170,7 @@ class ActivationEngine:
             else:
                 at = self._compute(prompt, lease, cache, usage)
                 logits = self._forward(cache, prompt.tokens[at:], at)
-        except BaseException:
+        except BaseException:  # whatever the model raised, its blocks are free again
             self.tree.release(lease)
             raise
         self._count(usage)
@@ -272,7 +272,7 @@ class ActivationEngine:
                 self.tree.release(lease)
                 if self.tier is not None:
                     self.tier.lost(error)
-            except BaseException:
+            except BaseException:  # whatever it was, its blocks are free again
                 self.tree.release(lease)
                 raise
 

@@ -148,7 +148,7 @@ class RemoteFolder:
         try:
             self._fs.put_file(str(path), aside)
             self._fs.mv(aside, target)
-        except BaseException:
+        except BaseException:  # whatever it was; a place that fails may not let us clean up, either
             with suppress(Exception):
                 self._delete(aside)
             raise
