@@ -5,13 +5,16 @@ All vectors have unit length, so the dot product is the cosine.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
+from memos_integrations.infrastructure import index_blanks
 from memos_integrations.infrastructure.schema import embeddings, facets
 from memos_integrations.protocols import Vectors
 
@@ -104,7 +107,9 @@ def decode(blobs: Sequence[bytes]) -> Vectors:
 class ChromaIndex:
     """Chroma, embedded: a :class:`~memos_integrations.protocols.VectorIndex` in its own folder.
 
-    It gets opaque integers and vectors: no text, no metadata, no names.
+    It gets opaque integers and vectors: no text, no metadata, no names. Until every collection has
+    saved its files for the first time, calls go one by one, and after each the files are freed of
+    foreign memory (:mod:`.index_blanks`).
     """
 
     PAGE = 2_000
@@ -114,10 +119,30 @@ class ChromaIndex:
         from chromadb.config import Settings
 
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._saved: set[Path] = set()
+        self._all_saved = False
+        self._one_by_one = threading.RLock()
+        self._blank()  # a process may have died before it did
         self._client: Any = chromadb.PersistentClient(
             str(folder), settings=Settings(anonymized_telemetry=False)
         )
         self._collections: dict[str, Any] = {}
+
+    @contextmanager
+    def _using(self, name: str) -> Iterator[Any]:
+        """A collection, for one call."""
+        found = self._collections.get(name)
+        if found is not None and self._all_saved:
+            yield found
+            return
+        with self._one_by_one:
+            self._all_saved = False
+            try:
+                yield self._collection(name)
+            finally:
+                self._blank()
+                self._all_saved = len(self._saved) >= self._client.count_collections()
 
     def _collection(self, name: str) -> Any:
         found = self._collections.get(name)
@@ -128,21 +153,30 @@ class ChromaIndex:
             self._collections[name] = found
         return found
 
+    def _blank(self) -> None:
+        present = index_blanks.indexes(self._folder)
+        for index in present - self._saved:
+            index_blanks.blank(index)
+        self._saved = {index for index in present if index_blanks.is_saved(index)}
+
     def upsert(self, collection: str, keys: Sequence[int], vectors: Vectors) -> None:
         """Set the vectors (float32, ``(n, dimension)``, unit length) of ``keys``."""
         if len(keys):
-            self._collection(collection).upsert(ids=[str(key) for key in keys], embeddings=vectors)
+            with self._using(collection) as found:
+                found.upsert(ids=[str(key) for key in keys], embeddings=vectors)
 
     def delete(self, collection: str, keys: Sequence[int]) -> None:
         """Remove keys; those that are not there are ignored."""
         if len(keys):
-            self._collection(collection).delete(ids=[str(key) for key in keys])
+            with self._using(collection) as found:
+                found.delete(ids=[str(key) for key in keys])
 
     def query(self, collection: str, vector: Vectors, limit: int) -> list[tuple[int, float]]:
         """Up to ``limit`` pairs ``(key, cosine)``, best first, approximately."""
-        answer = self._collection(collection).query(
-            query_embeddings=vector.reshape(1, -1), n_results=limit, include=["distances"]
-        )
+        with self._using(collection) as found:
+            answer = found.query(
+                query_embeddings=vector.reshape(1, -1), n_results=limit, include=["distances"]
+            )
         return [
             (int(key), 1.0 - distance)
             for key, distance in zip(answer["ids"][0], answer["distances"][0], strict=True)
@@ -150,20 +184,22 @@ class ChromaIndex:
 
     def count(self, collection: str) -> int:
         """How many keys it holds."""
-        return int(self._collection(collection).count())
+        with self._using(collection) as found:
+            return int(found.count())
 
     def drop(self, collection: str) -> None:
         """Forget a collection."""
-        self._collections.pop(collection, None)
-        if collection in {found.name for found in self._client.list_collections()}:
-            self._client.delete_collection(collection)
+        with self._one_by_one:
+            self._collections.pop(collection, None)
+            if collection in {found.name for found in self._client.list_collections()}:
+                self._client.delete_collection(collection)
 
     def scan(self, collection: str) -> Iterator[tuple[list[int], Vectors]]:
         """Every key with its vector, in pages of :attr:`PAGE`."""
-        found = self._collection(collection)
         offset = 0
         while True:
-            page = found.get(limit=self.PAGE, offset=offset, include=["embeddings"])
+            with self._using(collection) as found:
+                page = found.get(limit=self.PAGE, offset=offset, include=["embeddings"])
             if not page["ids"]:
                 return
             yield [int(key) for key in page["ids"]], np.asarray(page["embeddings"], dtype="<f4")
