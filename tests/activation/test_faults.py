@@ -18,6 +18,7 @@ from memos_integrations.memories.activation import tiers
 from memos_integrations.memories.activation.catalogue import Catalogue
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
+from memos_integrations.memories.activation.tensors import DamagedPieceError
 from memos_integrations.memories.activation.tiers import FolderTier
 from memos_integrations.models.causal import CausalModel
 from tests.activation.tiny import build, logits, prompt_of
@@ -114,6 +115,47 @@ def test_one_harmed_piece_of_several(
     again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
     assert 0 < cached < PROMPT.ends[-2] and torch.equal(again, written)
     assert tier.damaged == 1
+
+
+def test_a_layer_is_read_when_it_runs(
+    model: CausalModel, tier: FolderTier, written: torch.Tensor
+) -> None:
+    """The first layers had run when the last one turned out to be harmed; then all run again."""
+    engine = ActivationEngine(model)
+    engine.precompute(PROMPT)
+    flip(tier.catalogue.path(engine.tree.nodes()[-1].digest))
+    ran: list[int] = []
+    layers = model.model.base_model.layers
+    hooks = [
+        layer.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, layer in enumerate(layers)
+    ]
+    try:
+        again, _ = logits(ActivationEngine(model, tier=tier), PROMPT)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last = len(layers) - 1
+    assert torch.equal(again, written)
+    assert ran[: 2 * last + 1] == [*range(last), *range(last + 1)], "stopped before the last"
+
+
+def test_a_layer_goes_to_the_device_when_it_is_needed(
+    model: CausalModel, tier: FolderTier, written: torch.Tensor
+) -> None:
+    engine = ActivationEngine(model)
+    engine.precompute(PROMPT)
+    node = engine.tree.nodes()[-1]
+    found = tier.load(node.digest, node.tokens)
+    assert found is not None
+    there = found[0].to(torch.device("meta"))
+    here = found[0].layer(0)
+    flip(tier.catalogue.path(node.digest))
+    assert here is not None
+    assert [one.device.type for one in there.layer(0) or ()] == ["meta", "meta"]
+    assert [one.shape for one in there.layer(0) or ()] == [one.shape for one in here]
+    assert len(there) == len(node.payload) and there.tokens == len(node.tokens)
+    with pytest.raises(DamagedPieceError, match="not what was written"):
+        there.layer(len(there) - 1)
 
 
 @pytest.mark.parametrize(

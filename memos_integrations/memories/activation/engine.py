@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from transformers import DynamicCache
@@ -44,6 +44,8 @@ from memos_integrations.models.causal import CausalModel
 log = logging.getLogger(__name__)
 
 GIB = 1 << 30
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -161,20 +163,18 @@ class ActivationEngine:
         """
         usage = usage if usage is not None else Usage()
         usage.prompt_tokens = len(prompt.tokens)
-        lease, cache = self._begin(prompt)
-        try:
+
+        def read(lease: Lease[Piece], cache: Any) -> Prefilled:
             usage.cached_tokens = at = lease.length
             usage.approximate_tokens = _approximate(lease)
-            if self.refused:
-                logits = self._forward(cache, prompt.tokens, 0)
-            else:
+            if not self.refused:
                 at = self._compute(prompt, lease, cache, usage)
-                logits = self._forward(cache, prompt.tokens[at:], at)
-        except BaseException:  # whatever the model raised, its blocks are free again
-            self.tree.release(lease)
-            raise
+            logits = self._forward(cache, prompt.tokens[at:], at)
+            return Prefilled(cache, logits, lease, usage)
+
+        done = self._reading(prompt, read)
         self._count(usage)
-        return Prefilled(cache, logits, lease, usage)
+        return done
 
     def precompute(self, prompt: Prompt, *, background: bool = False) -> int:
         """Compute and keep every piece of a prompt but the last; return how many tokens are new.
@@ -182,13 +182,14 @@ class ActivationEngine:
         In the background, each piece waits until no request wants the model.
         """
         usage = Usage()
-        if not self.refused:
-            lease, cache = self._begin(prompt)
+
+        def read(lease: Lease[Piece], cache: Any) -> None:
             usage.approximate_tokens = _approximate(lease)
-            try:
-                self._compute(prompt, lease, cache, usage, background=background)
-            finally:
-                self.tree.release(lease)
+            self._compute(prompt, lease, cache, usage, background=background)
+            self.tree.release(lease)
+
+        if not self.refused:
+            self._reading(prompt, read)
         return usage.kept_tokens
 
     def cached(self, prompt: Prompt) -> int:
@@ -249,22 +250,21 @@ class ActivationEngine:
 
     # Within -------------------------------------------------------------------------------
 
-    def _begin(self, prompt: Prompt) -> tuple[Lease[Piece], Any]:
-        """What is cached of a prompt, and a cache of the model that stands on it."""
+    def _reading(self, prompt: Prompt, read: Callable[[Lease[Piece], Any], T]) -> T:
+        """What ``read`` makes of what is cached of a prompt and a cache of the model on it.
+
+        A piece whose file turns out to be damaged is dropped, and it is tried again without.
+        ``read`` keeps the lease, or releases it.
+        """
         window = self.model.context_window - self._before
         if len(prompt.tokens) > window:
             raise InvalidInputError(
                 f"the prompt has {len(prompt.tokens):,} tokens, {self.model.name} reads {window:,}"
             )
-        if self.refused:
-            return Lease(self.root(prompt.salt)), OwnCache()
         while True:
-            lease = self._lookup(prompt)
+            lease = Lease(self.root(prompt.salt)) if self.refused else self._lookup(prompt)
             try:
-                prefix = self._through.prefix if self._through is not None else None
-                pieces = [one.payload for one in lease.nodes]
-                pieces = pieces if prefix is None else [prefix, *pieces]
-                return lease, fork(self.model.model.config, pieces)
+                return read(lease, self._stand_on(lease))
             except DamagedPieceError as error:
                 for node in lease.nodes:
                     if node.digest == error.digest:
@@ -275,6 +275,14 @@ class ActivationEngine:
             except BaseException:  # whatever it was, its blocks are free again
                 self.tree.release(lease)
                 raise
+
+    def _stand_on(self, lease: Lease[Piece]) -> Any:
+        """A cache of the model that begins with what is leased."""
+        if self.refused:
+            return OwnCache()
+        prefix = self._through.prefix if self._through is not None else None
+        pieces = [one.payload for one in lease.nodes]
+        return fork(self.model.model.config, pieces if prefix is None else [prefix, *pieces])
 
     @property
     def _before(self) -> int:

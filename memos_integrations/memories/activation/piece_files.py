@@ -7,8 +7,11 @@ of it, which is checked when a request first needs that layer.
 from __future__ import annotations
 
 import math
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,20 @@ _DTYPES = {
 }
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in a file one tensor of a layer lies."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def end(self) -> int:
+        """Where the next one may begin."""
+        return self.start + math.prod(self.shape) * self.dtype.itemsize
+
+
 class PieceOnDisk(Piece):
     """A piece in a file: mapped, and each layer checked when a request first needs it."""
 
@@ -43,48 +60,67 @@ class PieceOnDisk(Piece):
         self._path, self._digest, self._entry = path, digest, entry
         self._lock = threading.Lock()
         self._read: dict[int, Pair] = {}
-        self._mapped: list[Stored] | None = None
+        self._mapped: torch.Tensor | None = None
         self.tokens, self.approximate = len(entry.tokens), entry.approximate
         self.nbytes = _bytes_in_memory(entry) if entry.approximate else entry.size
+        self._at = {i: at for at, i in enumerate(entry.layers)}
 
     def __len__(self) -> int:
         return self._entry.count
 
     def layer(self, i: int) -> Pair | None:
         """Keys and values of one layer, checked; raises :class:`DamagedPieceError`."""
-        if i not in self._entry.layers:
+        if i not in self._at:
             return None
         with self._lock:
             if i not in self._read:
-                at = self._entry.layers.index(i)
-                if self._mapped is None:
-                    self._mapped = self._map()
-                self._read[i] = _pair(self._check(i, at, self._mapped[at]), self._entry.dtype)
+                self._read[i] = _pair(self._checked(i, self._map()), self._entry.dtype)
             return self._read[i]
+
+    def expect(self, layers: Collection[int]) -> None:
+        """Let the system begin to read these layers; raises :class:`DamagedPieceError`."""
+        with self._lock:
+            wanted = sorted(self._at[i] for i in self._at.keys() & set(layers) - self._read.keys())
+            if not wanted:
+                return
+            self._map()
+            places = [place for at in wanted for place in self._places[at]]
+        _read_ahead(self._path, places)
 
     def check(self) -> None:
         """Check all layers now; raises :class:`DamagedPieceError`."""
-        for at, stored in enumerate(self._map()):
-            self._check(self._entry.layers[at], at, stored)
+        with self._lock:
+            for i in self._entry.layers:
+                self._checked(i, self._map())
 
-    def _check(self, i: int, at: int, stored: Stored) -> Stored:
-        if sum_of(stored) != self._entry.sums[at] or stored[0].shape[-2] != self.tokens:
+    @cached_property
+    def _places(self) -> list[tuple[Place, ...]]:
+        return _places_in(self._entry)
+
+    def _checked(self, i: int, raw: torch.Tensor) -> Stored:
+        places = self._places[self._at[i]]
+        content: Any = raw.numpy()
+        hasher = xxhash.xxh3_64(_kinds((place.shape, place.dtype) for place in places))
+        for place in places:
+            hasher.update(content[place.start : place.end])
+        expected = self._entry.sums[self._at[i]]
+        if hasher.hexdigest() != expected or places[0].shape[-2] != self.tokens:
             raise DamagedPieceError(self._digest, f"layer {i} is not what was written")
-        return stored
+        return tuple(raw[one.start : one.end].view(one.dtype).view(one.shape) for one in places)
 
-    def _map(self) -> list[Stored]:
-        try:
-            if self._path.stat().st_size != self._entry.size:
-                raise ValueError("its size has changed")
-            raw = torch.from_file(str(self._path), size=self._entry.size, dtype=torch.uint8)
-            tensors = {}
-            for name, (kind, shape, start) in self._entry.tensors.items():
-                dtype = _DTYPES[kind]
-                size = math.prod(shape) * dtype.itemsize
-                tensors[name] = raw[start : start + size].view(dtype).view(shape)
-            return stored_in(self._entry.layers, tensors)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise DamagedPieceError(self._digest, f"it cannot be read ({error})") from error
+    def _map(self) -> torch.Tensor:
+        """All of the file, mapped once."""
+        if self._mapped is None:
+            try:
+                size = self._entry.size
+                if self._path.stat().st_size != size:
+                    raise ValueError("its size has changed")
+                if any(one.end > size for places in self._places for one in places):
+                    raise ValueError("it is shorter than its header says")
+                self._mapped = torch.from_file(str(self._path), size=size, dtype=torch.uint8)
+            except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
+                raise DamagedPieceError(self._digest, f"it cannot be read ({error})") from error
+        return self._mapped
 
 
 def packed(piece: Piece) -> tuple[list[int], dict[str, torch.Tensor]]:
@@ -132,12 +168,47 @@ def stored_in(layers: Sequence[int], tensors: Mapping[str, torch.Tensor]) -> lis
 
 def sum_of(stored: Stored) -> str:
     """A hash of all that is stored of a layer, with the shapes and data types."""
-    kinds = [(tuple(one.shape), str(one.dtype)) for one in stored]
-    hasher = xxhash.xxh3_64(repr(kinds).encode())
+    hasher = xxhash.xxh3_64(_kinds((tuple(one.shape), one.dtype) for one in stored))
     for one in stored:
         content: Any = one.contiguous().view(-1).view(torch.uint8).numpy()
         hasher.update(content)
     return hasher.hexdigest()
+
+
+def _kinds(tensors: Iterable[tuple[tuple[int, ...], torch.dtype]]) -> bytes:
+    return repr([(shape, str(dtype)) for shape, dtype in tensors]).encode()
+
+
+def _places_in(entry: Entry) -> list[tuple[Place, ...]]:
+    """Of each layer that is there: what :func:`stored_in` finds, without opening the file."""
+    found = {
+        name: Place(_DTYPES[kind], tuple(shape), start)
+        for name, (kind, shape, start) in entry.tensors.items()
+    }
+    if "kv" in found:
+        whole = found["kv"]
+        one = Place(whole.dtype, whole.shape[2:], whole.start)
+        size = one.end - one.start
+        starts = range(whole.start, whole.end, 2 * size)
+        return [(replace(one, start=at), replace(one, start=at + size)) for at in starts]
+    return [
+        tuple(found[name] for name in (f"k{i}", f"v{i}", f"ks{i}", f"vs{i}") if name in found)
+        for i in entry.layers
+    ]
+
+
+def _read_ahead(path: Path, places: Sequence[Place]) -> None:
+    """Tell the system what will be read, stretch by stretch, in this order."""
+    if not hasattr(os, "posix_fadvise"):  # not on every system: then it is read when needed
+        return
+    with path.open("rb", buffering=0) as file:
+        start, end = places[0].start, places[0].end
+        for place in places[1:]:
+            if place.start != end:
+                os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_WILLNEED)
+                start = place.start
+            end = place.end
+        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_WILLNEED)
 
 
 def _layers(piece: Piece) -> dict[int, Pair]:

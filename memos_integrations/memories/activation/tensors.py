@@ -6,7 +6,9 @@ stood when they were computed. A fork shares the pieces' tensors and writes into
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from memos_integrations.errors import MemOSError
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """Keys and values."""
+
+Parts = Callable[[], Sequence[Pair]]
+"""Asked for the keys and values that stand before; may read a file."""
 
 SPARE = 64
 """Places that a growing layer keeps free, so that a decoded token is written and not copied."""
@@ -49,13 +54,38 @@ class Piece:
         """Keys and values of one layer."""
         return self._layers[i]
 
+    def expect(self, layers: Collection[int]) -> None:
+        """These layers are needed soon, in this order."""
+
     def to(self, device: torch.device) -> Piece:
-        """The same on another device."""
-        if device.type == "cpu":
-            return self
-        pairs = [self.layer(i) for i in range(len(self))]
-        moved = [p and (p[0].to(device), p[1].to(device)) for p in pairs]
-        return Piece(moved, approximate=self.approximate)
+        """The same on another device; each layer goes there when it is first needed."""
+        return self if device.type == "cpu" else _PieceElsewhere(self, device)
+
+
+class _PieceElsewhere(Piece):
+    """A piece on a device, of which a layer is copied there when it is first needed."""
+
+    def __init__(self, piece: Piece, device: torch.device) -> None:
+        self._piece, self._device = piece, device
+        self._lock = threading.Lock()
+        self._there: dict[int, Pair] = {}
+        self.approximate, self.nbytes, self.tokens = piece.approximate, piece.nbytes, piece.tokens
+
+    def __len__(self) -> int:
+        return len(self._piece)
+
+    def layer(self, i: int) -> Pair | None:
+        """Keys and values of one layer, on the device."""
+        with self._lock:
+            if i not in self._there:
+                pair = self._piece.layer(i)
+                if pair is None:
+                    return None
+                self._there[i] = pair[0].to(self._device), pair[1].to(self._device)
+            return self._there[i]
+
+    def expect(self, layers: Collection[int]) -> None:
+        self._piece.expect(layers)
 
 
 class _Growing:
@@ -96,20 +126,21 @@ class _Growing:
 
 
 class SharedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Attends to everything before."""
+    """Attends to everything before: ``length`` tokens, whose parts are asked for when it runs."""
 
-    def __init__(self, parts: Sequence[Pair]) -> None:
+    def __init__(self, parts: Parts, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._growing = _Growing(parts)
+        self._parts, self._length = parts, length
+        self._growing: _Growing | None = None
         self.fresh: Pair | None = None
         """What the last forward computed."""
-        if parts:
-            self.lazy_initialization(*parts[0])
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> Pair:
         """Append, and return all."""
+        if self._growing is None:
+            self._growing = _Growing(self._parts())
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self.fresh = key_states, value_states
@@ -118,24 +149,26 @@ class SharedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def get_seq_length(self) -> int:
         """Tokens so far."""
-        return self._growing.length
+        return self._length if self._growing is None else self._growing.length
 
 
 class SharedWindowLayer(DynamicSlidingWindowLayer):  # type: ignore[no-untyped-call]
-    """Attends to the last ``window`` tokens; ``length`` of them were there before."""
+    """Attends to the last ``window`` tokens; ``length`` stand before, asked for when it runs."""
 
-    def __init__(self, window: int, parts: Sequence[Pair], length: int) -> None:
+    def __init__(self, window: int, parts: Parts, length: int) -> None:
         super().__init__(sliding_window=window)
         self.fresh: Pair | None = None
-        self._parts = _last(parts, window - 1)
-        if parts:
-            self.lazy_initialization(*parts[0])
-            self.cumulative_length = length
+        self._before: Parts | None = parts
+        self._parts: list[Pair] = []
+        self.cumulative_length = length
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> Pair:
         """Append, and return what the new tokens may attend to."""
+        if self._before is not None:
+            self._parts = _last(self._before(), self.sliding_window - 1)
+            self._before = None
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self.fresh = key_states, value_states
@@ -187,18 +220,31 @@ def _ropes(config: Any) -> list[str]:
 
 
 def fork(config: Any, pieces: Sequence[Piece]) -> DynamicCache:
-    """A cache that begins with ``pieces``; nothing is copied until the model reads it."""
+    """A cache that begins with ``pieces``: a layer is read when it runs, and nothing is copied.
+
+    What lies on disk is read ahead meanwhile. Reading the cache raises
+    :class:`DamagedPieceError` if a piece is not what was written.
+    """
     cache = DynamicCache(config=config.get_text_config(decoder=True))
+    pieces = tuple(pieces)
     length = sum(piece.tokens for piece in pieces)
+    needed: dict[int, list[int]] = {}
     layers: list[Any] = []
     for i, layer in enumerate(cache.layers):
         if type(layer) is DynamicSlidingWindowLayer:
-            last = _reaching(pieces, layer.sliding_window - 1)
-            layers.append(SharedWindowLayer(layer.sliding_window, _pairs(last, i), length))
+            first = _first_reaching(pieces, layer.sliding_window - 1)
+            parts = partial(_pairs, pieces[first:], i)
+            layers.append(SharedWindowLayer(layer.sliding_window, parts, length))
         elif type(layer) is DynamicLayer:
-            layers.append(SharedLayer(_pairs(pieces, i)))
+            first = 0
+            layers.append(SharedLayer(partial(_pairs, pieces, i), length))
         else:
             layers.append(layer)
+            continue
+        for at in range(first, len(pieces)):
+            needed.setdefault(at, []).append(i)
+    for at, which in needed.items():
+        pieces[at].expect(which)
     cache.layers = layers
     return cache
 
@@ -207,13 +253,13 @@ def _pairs(pieces: Sequence[Piece], i: int) -> list[Pair]:
     return [pair for piece in pieces if (pair := piece.layer(i)) is not None]
 
 
-def _reaching(pieces: Sequence[Piece], tokens: int) -> Sequence[Piece]:
-    """The last pieces that hold so many tokens: of a piece on disk, no more is read."""
+def _first_reaching(pieces: Sequence[Piece], tokens: int) -> int:
+    """Where the last pieces begin that hold so many tokens: before, nothing is read on disk."""
     first = len(pieces)
     while first > 0 and tokens > 0:
         first -= 1
         tokens -= pieces[first].tokens
-    return pieces[first:]
+    return first
 
 
 def fresh_piece(cache: DynamicCache, *, approximate: bool = False) -> Piece:
