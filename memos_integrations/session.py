@@ -45,6 +45,7 @@ from memos_integrations.verbs.arguments import strings
 from memos_integrations.verbs.audit import AuditVerbs
 from memos_integrations.verbs.branch import BranchVerbs
 from memos_integrations.verbs.distill import DistillVerbs
+from memos_integrations.verbs.extract import ExtractVerbs
 from memos_integrations.verbs.forget import ForgetVerbs
 from memos_integrations.verbs.govern import GovernVerbs
 from memos_integrations.verbs.market import MarketVerbs
@@ -80,6 +81,7 @@ class MemorySession(
     SafetyVerbs,
     MarketVerbs,
     DistillVerbs,
+    ExtractVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
 
@@ -278,6 +280,9 @@ class MemorySession(
             purpose=self.purpose,  # organised when all is written, see _after_run
         )
 
+    def _remember(self, content: Any, key: str) -> builtins.list[MemCube]:
+        return self.add(content, idempotency_key=key)
+
     def _after_run(self) -> None:
         if self._organise:
             self._organiser.organise(self.namespace, self.principal)
@@ -443,4 +448,4 @@ class PastSession(MemorySession):
     retain = hold = lift = sweep = space = _refuse
     load = import_from = _refuse
     publish = subscribe = pull = unsubscribe = _refuse
-    distill = retrain = _refuse
+    distill = retrain = extract = _refuse

@@ -58,6 +58,10 @@ _TO_SUBJECT = (
     "JOIN versions ON versions.pk = links.subject_pk "
     "JOIN cubes AS far ON far.pk = versions.cube_pk AND far.head_pk = versions.pk"
 )
+_ORIGINS = (
+    "SELECT versions.cube_pk FROM edges CROSS JOIN versions ON versions.pk = edges.object_pk "
+    "WHERE edges.subject_pk = ? AND edges.relation = 'wasDerivedFrom'"
+)
 _FAR = "SELECT cubes.pk, far.pk"
 _WHOLLY = f"links.score >= {WHOLLY}"
 _SUCCESSORS = (
@@ -136,6 +140,11 @@ def write(tx: sa.Connection, activity_pk: int, new: Sequence[NewLink]) -> None:
 def head_pks(tx: sa.Connection, cube_pks: Collection[int]) -> dict[int, int]:
     """The present versions of cubes, by key."""
     return dict(hot(tx, _HEADS, json.dumps(list(cube_pks))))
+
+
+def origins(tx: sa.Connection, version_pk: int) -> set[int]:
+    """The keys of the memories that a version was derived from."""
+    return {pk for (pk,) in hot(tx, _ORIGINS, version_pk)}
 
 
 def of(tx: sa.Connection, namespace_pk: int, now: datetime, cube_pk: int | None) -> list[Link]:

@@ -37,9 +37,11 @@ from memos_integrations.errors import (
 from memos_integrations.infrastructure import (
     audit,
     crashpoints,
+    derivations,
     governance,
     lookups,
     quarantine,
+    readings,
     records,
     retention,
     subscribed,
@@ -50,6 +52,7 @@ from memos_integrations.infrastructure.access import (
 )
 from memos_integrations.infrastructure.blobs import FsspecBlobs
 from memos_integrations.infrastructure.database import Database
+from memos_integrations.infrastructure.derivations import Made, Reading
 from memos_integrations.infrastructure.former_vectors import FormerVectors
 from memos_integrations.infrastructure.index_keeper import IndexKeeper, IndexPolicy
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
@@ -300,6 +303,55 @@ class MemVault(Readable):
         self.embedder_is(fingerprint)
         self.tell([source.id for source in sources] if after is not None else [])
         return cube
+
+    def derive_read(
+        self,
+        path: Namespace,
+        activity: Activity,
+        made: Sequence[Made],
+        vectors: Vectors,
+        fingerprint: EmbedderFingerprint,
+        *,
+        turns: Sequence[MemCube],
+        reader: str,
+        beside: Callable[[Collection[str]], Also | None],
+    ) -> Reading:
+        """Write what a reader made of turns, and that it has read them; in one transaction.
+
+        ``vectors``: float32, ``(len(made), dimension)``. Left out is what was made of a turn that
+        has changed meanwhile, or is known already. ``beside``: what stands beside new memories.
+        """
+
+        def work(tx: sa.Connection) -> tuple[Reading, bool]:
+            namespace = records.ensure_namespace(tx, path)
+            pks = self._unchanged(tx, path, turns)
+            places = derivations.fresh(tx, namespace, reader, made, pks)
+            kept, marked = [made[place] for place in places], set(pks.values())
+            ids = tuple(one.cube.id for one in kept)
+            if kept:
+                self.remember_embedder(tx, fingerprint)
+                marked |= {*derivations.write(tx, namespace, activity, kept, vectors[places], pks)}
+                also = beside(ids)
+                if also is not None:
+                    also(tx)
+            readings.mark(tx, namespace.pk, reader, marked)
+            changed = tuple(turn.id for turn in turns if turn.id not in pks)
+            return Reading(ids, changed), self.index_if_large(tx, path)
+
+        reading = self.commit(work)
+        if reading.written:
+            self.embedder_is(fingerprint)
+        return reading
+
+    def _unchanged(
+        self, tx: sa.Connection, path: Namespace, seen: Sequence[MemCube]
+    ) -> dict[str, int]:
+        """By id: the keys of those versions that are still the current ones."""
+        found: dict[str, int] = {}
+        for one in seen:
+            with contextlib.suppress(CubeNotFoundError, VersionConflictError):
+                found[one.id] = self._as_read(tx, path, one)[1].version_pk
+        return found
 
     def delete(self, path: Namespace, activity: Activity, cube_id: str) -> None:
         """Take a cube out of every read but its history."""

@@ -95,6 +95,15 @@ class Pipeline:
         """Write one memory in place of several; gives it."""
         return self._with("merge", name, options, memories=memories)
 
+    def extract(
+        self, memories: Any, *, model: Any, name: str = "extract", **options: Any
+    ) -> Pipeline:
+        """Have a language model write down the facts in memories; gives a report that holds them.
+
+        ``model`` may be ``"$name"``, an input of the run.
+        """
+        return self._with("extract", name, options, memories=memories, model=model)
+
     def archive(self, memories: Any, *, name: str = "archive", **options: Any) -> Pipeline:
         """Take memories out of searches; gives them."""
         return self._with("archive", name, options, memories=memories)

@@ -116,7 +116,9 @@ class MemOrganiser:
         by_words = view.matching(new.cube.text[:500], COMPARED + 1)
         wanted = list(dict.fromkeys([*near, *(pk for pk, _ in by_words)]))
         older = links.head_pks(view.tx, wanted)
-        wanted = [pk for pk in wanted if older[pk] < new.version_pk and pk != new.cube_pk]
+        # What a memory was made of says the same, and is neither its duplicate nor out of date.
+        left = {new.cube_pk, *links.origins(view.tx, new.version_pk)}
+        wanted = [pk for pk in wanted if older[pk] < new.version_pk and pk not in left]
         if vector is not None:
             missing = view.vectors([pk for pk in wanted if pk not in near])
             near |= {pk: float(other @ vector) for pk, other in missing.items()}

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from memos_integrations.errors import MemOSError, PipelineError, StoreError
+from memos_integrations.interface.pipelining.asked import Outside
 from memos_integrations.interface.pipelining.memo import Known, Needed, signature
 from memos_integrations.interface.pipelining.steps import AUGMENT, Step, resolved
 from memos_integrations.interface.pipelining.verbs import VERBS, Touched, changed, touched
@@ -78,7 +79,11 @@ def _done(run: Run, session: Any, step: Step, given: dict[str, Any]) -> Any:
     try:
         if step.verb == AUGMENT:
             return _called(run, step, given)
-        return VERBS[step.verb].do(session, dict(given))
+        verb = VERBS[step.verb]
+        told = dict(given)
+        if verb.asks:
+            told[verb.asks] = Outside(run.known, told[verb.asks], told.pop("model_name", None))
+        return verb.do(session, told)
     except (Needed, StoreError):
         raise  # of the attempt, of the whole store: no step has failed
     except MemOSError as error:

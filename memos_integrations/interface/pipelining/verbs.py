@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from memos_integrations.cube import MemCube, check_id
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.interface.extraction import Extraction
 from memos_integrations.query import Hit
 
 Given = Mapping[str, Any]
@@ -25,11 +26,13 @@ class Verb:
     takes: tuple[str, ...]
     """Arguments that may be."""
     do: Callable[[Any, dict[str, Any]], Any]
+    asks: str = ""
+    """Which of the arguments is a language model: it is asked outside of the transaction."""
 
 
 def memories(value: object) -> list[str]:
     """The ids of memories, however they were handed on: ids, cubes or hits, one or many."""
-    many = value if isinstance(value, list | tuple) else [value]
+    many = value if isinstance(value, list | tuple | Extraction) else [value]
     return list(dict.fromkeys(_id(one) for one in many))
 
 
@@ -43,7 +46,7 @@ def memory(value: object) -> str:
 
 def touched(output: object) -> Touched:
     """The memories in what a step gave."""
-    many = output if isinstance(output, list | tuple) else [output]
+    many = output if isinstance(output, list | tuple | Extraction) else [output]
     cubes = [one.cube if isinstance(one, Hit) else one for one in many]
     return tuple((one.id, one.version) for one in cubes if isinstance(one, MemCube))
 
@@ -72,6 +75,11 @@ def _plain(verb: str) -> Callable[[Any, dict[str, Any]], Any]:
     return lambda session, given: getattr(session, verb)(**given)
 
 
+def _extract(session: Any, given: dict[str, Any]) -> Extraction:
+    report: Extraction = session.extract(memories=memories(given.pop("memories")), **given)
+    return report
+
+
 def _merge(session: Any, given: dict[str, Any]) -> MemCube:
     made: MemCube = session.merge(memories(given.pop("memories")), **given)
     return made
@@ -80,6 +88,7 @@ def _merge(session: Any, given: dict[str, Any]) -> MemCube:
 _OF_ADD = ("event_time", "tags", "semantic_type", "origin", "speaker", "source", "metadata")
 _OF_BOTH = ("priority", "expires_at", "access")
 _OF_UPDATE = ("event_time", "tags", "semantic_type", "metadata", "expected_version")
+_OF_EXTRACT = ("budget", "prompt", "together", "retries", "model_name")
 _MANY = ("memories",)
 
 VERBS: dict[str, Verb] = {
@@ -97,6 +106,7 @@ VERBS: dict[str, Verb] = {
     "update": Verb("write", ("memory",), ("text", *_OF_UPDATE, *_OF_BOTH), _one("update")),
     "append": Verb("write", ("memory", "text"), ("expected_version",), _one("append")),
     "merge": Verb("write", _MANY, ("text",), _merge),
+    "extract": Verb("write", (*_MANY, "model"), _OF_EXTRACT, _extract, asks="model"),
     "archive": Verb("write", _MANY, ("reason",), _each("archive")),
     "restore": Verb("write", _MANY, ("expires_at",), _each("restore")),
     "freeze": Verb("write", _MANY, (), _each("freeze")),
