@@ -187,28 +187,30 @@ class ExtractVerbs:
         self, turns: Sequence[MemCube], report: _Report, *, stored: bool
     ) -> builtins.list[MemCube]:
         """Those that are to be read now; the others stand in the report."""
-        held, read = self._marks(turns, report.reader.key) if stored else (set[str](), set[str]())
+        marks = self._marks(turns, report.reader.key) if stored else _Marks()
         wanted = []
         for turn in turns:
-            if turn.id in read:
+            if turn.id in marks.read and FIELD not in turn.metadata:
                 report.known.append(turn.id)
-            elif why := _unfit(turn, turn.id in held):
+            elif why := _unfit(turn) or marks.why(turn):
                 report.unread.append(Unread(turn.id, why))
             else:
                 wanted.append(turn)
         return wanted
 
-    def _marks(self, turns: Sequence[MemCube], reader: str) -> tuple[set[str], set[str]]:
-        """Those in quarantine, and those that were read before."""
+    def _marks(self, turns: Sequence[MemCube], reader: str) -> _Marks:
         with self._view() as view:
-            heads = {turn.id: view.head(turn.id) for turn in turns}
-            pks = {id: (head.cube_pk, head.version_pk) for id, head in heads.items() if head}
-            held = {id for id, (cube_pk, _) in pks.items() if is_held(view.tx, cube_pk)}
             if view.namespace is None:
-                return held, set()
-            versions = [version_pk for _, version_pk in pks.values()]
-            marked = readings.among(view.tx, view.namespace.pk, reader, versions)
-            return held, {id for id, (_, version_pk) in pks.items() if version_pk in marked}
+                return _Marks()
+            heads = {turn.id: view.head(turn.id) for turn in turns}
+            found = {id: head for id, head in heads.items() if head is not None}
+            pks = [head.version_pk for head in found.values()]
+            read = readings.among(view.tx, view.namespace.pk, reader, pks)
+            return _Marks(
+                {id for id, head in found.items() if head.version_pk in read},
+                {id for id, head in found.items() if is_held(view.tx, head.cube_pk)},
+                {turn.id for turn in turns} - {one.id for one in view.searchable([*found])},
+            )
 
     # What was said of them ----------------------------------------------------------------
 
@@ -230,6 +232,7 @@ class ExtractVerbs:
             report.facts += [one.made.cube for one in admitted]
             report.read += [turn.id for turn in batch.turns]
             return
+        self._vault.require("write", self.namespace, "extract facts into")  # still
         reading = facts.keep(activity, admitted, batch.turns, report.reader.key)
         report.facts += [one.made.cube for one in admitted if one.made.cube.id in reading.written]
         report.read += [turn.id for turn in batch.turns if turn.id not in reading.changed]
@@ -293,10 +296,25 @@ class _Report:
         )
 
 
-def _unfit(turn: MemCube, held: bool) -> str:
-    """Why a memory is not read; empty: it is."""
-    if held:
-        return "it is in quarantine: look at it and release() it, or leave it"
+@dataclass(frozen=True)
+class _Marks:
+    """Ids of turns, by what is known of them."""
+
+    read: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    """In quarantine."""
+    hidden: set[str] = field(default_factory=set)
+    """No search may show them."""
+
+    def why(self, turn: MemCube) -> str:
+        """Why a turn is shown to no model; empty: it may be."""
+        if turn.id in self.held:
+            return "it is in quarantine: look at it and release() it, or leave it"
+        return "its time is over" if turn.id in self.hidden else ""
+
+
+def _unfit(turn: MemCube) -> str:
+    """Why a memory cannot be read; empty: it can."""
     if FIELD in turn.metadata:
         return "it was extracted itself"
     if not turn.text:

@@ -346,6 +346,39 @@ def test_adding_is_as_the_model_says(world: World) -> None:
     assert min(done.values()) > 10
 
 
+def test_extracting_shows_a_model_nothing_else(world: World) -> None:
+    """A model is asked about what may be read, by who may write; its facts are under those rules."""
+    done: Counter[str] = Counter()
+    for who, purpose, place, memories in world.cases():
+        session = world.session(who, purpose, place)
+        for memory in memories:
+            asked: list[str] = []
+
+            def model(prompt: str, asked: list[str] = asked) -> str:
+                asked.append(prompt)
+                said = {"text": "A parrot is there.", "turn": 1, "quote": "parrot"}
+                return json.dumps({"memories": [said]})
+
+            name = f"{who} {purpose} {memory['id']}"
+            try:
+                report = session.extract(memories=[memory["id"]], model=model, model_name=name)
+            except CubeNotFoundError:
+                outcome = "not found"
+            except AccessDeniedError:
+                outcome = "denied"
+            else:
+                outcome = "done"
+                for fact in report.facts:
+                    rules = fact.header.governance
+                    assert (fact.namespace, rules.access) == (place, memory["access"])
+                    assert set(fact.tags) == set(memory["tags"]) and rules.owner == who
+            assert bool(asked) == (outcome == "done")
+            if outcome == "done":
+                assert world.allowed(who, purpose, "read", memory), (who, purpose, memory)
+            done[outcome] += 1
+    assert done.total() == 5 * 2 * 16 and done["done"] > 10 and done["denied"] > 10
+
+
 def test_the_store_itself_sees_everything(world: World) -> None:
     ids = {one["id"] for one in world.memories}
     assert {cube.id for cube in world.store.vault.heads(ids)} == ids

@@ -17,9 +17,11 @@ LONGEST = 200_000
 MOST = 200
 """Entries of an answer that are read."""
 
-_LIST = re.compile(r'"memories"\s*:\s*(?=\[)|^\s*(?=\[)')
+_OPENS = re.compile(r"\[\s*\{|\{")
+_LISTED = re.compile(r"\[\s*\{")
+_LIST = re.compile(r'"memories"\s*:\s*(?=\[)|(?=\[\s*\{)')
 _BETWEEN = re.compile(r"[\s,]*")
-_FENCE = re.compile(r"```(?:json|JSON)?\s*\n(.*?)(?:\n\s*```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 _THOUGHT = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
 _WRAPPERS = ("parameters", "arguments", "args", "input", "Extracted")
 _DECODER = json.JSONDecoder()
@@ -69,12 +71,9 @@ def _candidates(text: str) -> Iterator[str]:
     yield text.strip()
     for fenced in _FENCE.finditer(text):
         yield fenced.group(1).strip()
-    first = text.find("{")
-    if first > 0:
-        yield text[first:]
-    listed = text.find("[{")
-    if listed > 0:
-        yield text[listed:]
+    for opening in (_OPENS.search(text), _LISTED.search(text)):
+        if opening is not None:
+            yield text[opening.start() :]
 
 
 def _listed(read: object) -> list[Any] | None:
@@ -89,7 +88,7 @@ def _listed(read: object) -> list[Any] | None:
         inner = read.get(name)
         if isinstance(inner, Mapping) and isinstance(inner.get("memories"), list | tuple):
             return list(inner["memories"])
-    return None
+    return [read] if "text" in read and "quote" in read else None  # a single entry, bare
 
 
 def _salvaged(text: str) -> Entries:

@@ -169,5 +169,6 @@ def _name(model: object) -> str:
     about = [model, getattr(model, "metadata", None)]
     values = [getattr(one, name, None) for one in about for name in _NAMES]
     named = next((value for value in values if isinstance(value, str) and value), "")
-    kind = getattr(model, "__qualname__", None) or type(model).__name__
-    return f"{kind}:{named}"[:200] if named else str(kind)[:200]
+    known = (getattr(model, name, None) for name in ("__qualname__", "__name__"))
+    kind = next((one for one in known if isinstance(one, str) and one), type(model).__name__)
+    return f"{kind}:{named}"[:200] if named else kind[:200]

@@ -54,7 +54,7 @@ def sift(items: Iterable[Any], turns: Sequence[MemCube], left: int = 0) -> Sifte
             seen.add(words)
             sifted.found.append(found)
         except ValueError as error:  # InvalidInputError, too
-            sifted.refused.append(Refused(_beginning(item), str(error)[:300]))
+            sifted.refused.append(Refused(_beginning(item), plain(str(error))[:300]))
     if left:
         sifted.refused.append(Refused("", f"{left} more entries than are read of one answer"))
     return sifted
@@ -63,7 +63,7 @@ def sift(items: Iterable[Any], turns: Sequence[MemCube], left: int = 0) -> Sifte
 def _found(item: Any, turns: Sequence[MemCube], ground: Ground, ignored: dict[str, int]) -> NewFact:
     if not isinstance(item, Mapping):
         raise ValueError("it is no JSON object")
-    for name in [str(name)[:40] for name in item if name not in FIELDS][:20]:
+    for name in [plain(str(name)[:40]) for name in item if name not in FIELDS][:20]:
         if name in ignored or len(ignored) < 20:
             ignored[name] = ignored.get(name, 0) + 1
     said = checked(item)
@@ -138,4 +138,9 @@ def _type(text: str, said: Said) -> str:
 def _beginning(item: Any) -> str:
     said = item.get("text") if isinstance(item, Mapping) else item
     shown = said if isinstance(said, str) else type(said).__name__
-    return " ".join(shown[:200].split())[:80]
+    return plain(" ".join(shown[:200].split()))[:80]
+
+
+def plain(text: str) -> str:
+    """Without what a terminal or a file could choke on."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -38,8 +38,9 @@ class Ground:
     def unsupported(self, text: str, known: Sequence[datetime | None]) -> str:
         """A number or an address in ``text`` that no turn has, nor one of the ``known`` dates."""
         for address in _ADDRESS.findall(text):
-            if address.casefold().rstrip(".,;:!?)") not in self._said:
-                return str(address)
+            bare = address.rstrip(".,;:!?)")
+            if bare.casefold() not in self._said:
+                return str(bare)
         dates = {part for moment in known if moment is not None for part in _dates(moment)}
         return next(iter(sorted(numbers(content_words(text)) - self._numbers - dates)), "")
 
