@@ -97,6 +97,14 @@ SAYS = {
         "LangChain reads: human: When do I swim on Thursdays?\n",
         "LangChain reads: ai: At seven, as always.\nmessages now: 3\nsame id: True\n",
     ],
+    "reading_turns": [
+        "3 turns kept, 2 facts in 2 calls\nAnn lives in Oslo. DAY, from 'I live in Oslo'\n",
+        "Ann's sister Greta opened a bakery. DAY, from 'opened a bakery'\n",
+        "refused: Ann was born in 1990. no turn says '1990'\n",
+        "refused: Ann has a dog. no turn has the words that it quotes\n",
+        "bakery. | said: She opened a bakery last May. I bake, too!\nagain: 0 calls\n",
+        "erased with it: 2 facts; left: 2 memories\n",
+    ],
     "sharing": [
         'before any grant, a nurse: ["The ward\'s visiting hours are from two to five."]\n',
         "with it, a nurse who cares for her: ['I take aspirin every morning.', \"The ward's",

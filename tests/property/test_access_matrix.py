@@ -347,7 +347,7 @@ def test_adding_is_as_the_model_says(world: World) -> None:
 
 
 def test_extracting_shows_a_model_nothing_else(world: World) -> None:
-    """A model is asked about what may be read, by who may write; its facts are under those rules."""
+    """A model is asked about what may be read, by who may write; so are its facts."""
     done: Counter[str] = Counter()
     for who, purpose, place, memories in world.cases():
         session = world.session(who, purpose, place)

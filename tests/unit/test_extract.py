@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -699,10 +700,10 @@ def test_forged_spans_show_nothing_of_others(memory: MemOS) -> None:
 def test_what_no_search_may_show_is_shown_to_no_model(memory: MemOS, clock: FakeClock) -> None:
     alice, model = memory.session("alice"), Model(echo)
     ended = alice.add("Parrots are green", expires_at=clock.now() + timedelta(hours=1))
-    old = alice.add("Finches are brown", tags=["brief"])
+    old = alice.add("Finches are brown", semantic_type="remark")
     away = alice.add("Crows are black")
     alice.archive(away[0].id)
-    alice.retain(tag="brief", ttl=timedelta(hours=1))
+    alice.retain(semantic_type="remark", ttl=timedelta(hours=1))
     clock.advance(hours=2)
     report = alice.extract(memories=[*ended, *old, *away], model=model)
     assert model.asked == [] and report.facts == ()
@@ -718,6 +719,17 @@ def test_a_branch_reads_for_itself(alice: MemorySession) -> None:
     assert alice.count() == 3
     again = alice.extract(memories=report.turns, model=Model(says(PLUMS)))
     assert again.calls == 0
+
+
+def test_a_store_that_moved_house_writes_nothing_twice(open_store: Opener, tmp_path: Path) -> None:
+    alice = open_store().session("alice")
+    report = alice.extract(TURNS, model=Model(says(OSLO)))
+    alice.dump(tmp_path / "house.memos")
+    there = open_store(tmp_path / "there").session("alice")
+    there.load(tmp_path / "house.memos")
+    turns = [there.get(turn.id) for turn in report.turns]
+    again = there.extract(memories=turns, model=Model(says(OSLO, PLUMS)))
+    assert again.calls == 1 and texts(again) == [PLUMS["text"]]
 
 
 async def test_the_async_twins(alice: MemorySession) -> None:
