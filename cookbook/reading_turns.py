@@ -1,4 +1,4 @@
-"""A model reads a conversation, and every fact keeps its words: ``python cookbook/reading_turns.py``.
+"""A model reads turns, and facts keep their words: ``python cookbook/reading_turns.py [FOLDER]``.
 
 The model is a script here, with the faults that models have. Give a LangChain chat model or a
 LlamaIndex LLM in its place.

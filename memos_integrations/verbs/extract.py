@@ -190,7 +190,7 @@ class ExtractVerbs:
         marks = self._marks(turns, report.reader.key) if stored else _Marks()
         wanted = []
         for turn in turns:
-            if turn.id in marks.read and FIELD not in turn.metadata:
+            if turn.id in marks.read and not spans_of(turn):
                 report.known.append(turn.id)
             elif why := _unfit(turn) or marks.why(turn):
                 report.unread.append(Unread(turn.id, why))
@@ -315,7 +315,7 @@ class _Marks:
 
 def _unfit(turn: MemCube) -> str:
     """Why a memory cannot be read; empty: it can."""
-    if FIELD in turn.metadata:
+    if spans_of(turn):
         return "it was extracted itself"
     if not turn.text:
         return f"it has no words ({turn.memory_type})"

@@ -127,6 +127,28 @@ def test_the_schema_goes_with_the_question_as_a_tool(alice: MemorySession) -> No
     assert tool["name"] == "Extracted" and set(entry["required"]) == {"text", "turn", "quote"}
 
 
+class Refuses(ScriptedModel):
+    """Takes tools, and then cannot be made to call one."""
+
+    def bind_tools(self, tools: Any, **_: Any) -> Any:
+        def refuse(messages: Any) -> AIMessage:
+            raise ValueError("tool_choice 'any' is not supported")
+
+        return ScriptedModel(line=refuse)
+
+
+class NoTools(ScriptedModel):
+    def bind_tools(self, tools: Any, **_: Any) -> Any:
+        raise ValueError("this model has no tools")
+
+
+def test_a_model_whose_tools_fail_is_asked_for_a_text(alice: MemorySession) -> None:
+    report = alice.extract(TURNS, model=Refuses(line=lambda _: TEXT_INSTEAD))
+    assert texts(report) == FACTS and report.calls == 2
+    other = alice.extract("More", model=NoTools(line=lambda _: AIMessage("[]")), retries=0)
+    assert (other.calls, other.unread) == (1, ())
+
+
 def test_a_chat_model_that_takes_no_tools(alice: MemorySession) -> None:
     model = FakeListChatModel(responses=[WHOLE["fenced"]])
     report = alice.extract(TURNS, model=model)

@@ -93,23 +93,26 @@ def _way(model: object) -> Callable[[Asked, int], Answer] | None:
 
 
 class _LangChain:
-    """A chat model: the schema as a tool where it takes tools, else a text."""
+    """A chat model: the schema as a tool where it takes tools; a text where not, or that failed."""
 
     def __init__(self, model: Any) -> None:
-        self._plain, self._tools = model, None
-        try:
-            self._tools = model.bind_tools([Extracted], tool_choice="any")
-        except (NotImplementedError, AttributeError, TypeError):
-            _log.debug("%s takes no tools: the prompt says what is wanted", type(model).__name__)
+        self._plain = model
+        self._tools = _tried(lambda: model.bind_tools([Extracted], tool_choice="any"))
 
     def __call__(self, asked: Asked, attempt: int) -> Answer:
-        model = self._plain if self._tools is None else self._tools
+        model = self._plain if self._tools is None or attempt else self._tools
         message = model.invoke([("system", asked.instructions), ("human", asked.turns)])
-        usage = getattr(message, "usage_metadata", None)
         said = message if isinstance(message, str) else _said_in(message)
-        if isinstance(usage, Mapping) and "input_tokens" in usage:
-            return Answer(said, int(usage["input_tokens"]), int(usage.get("output_tokens", 0)))
-        return _counted(said, asked)
+        return _counted(said, asked, getattr(message, "usage_metadata", None))
+
+
+def _tried(make: Callable[[], Any]) -> Any:
+    """What a model makes of itself for a schema; None where it does not."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - foreign code: models say no in many ways
+        _log.debug("no tools (%s): the prompt alone says what is wanted", type(error).__name__)
+        return None
 
 
 def _said_in(message: Any) -> Any:
@@ -133,23 +136,23 @@ class _LlamaIndex:
     """An LLM: structured where it calls functions, and plain where that failed."""
 
     def __init__(self, model: Any) -> None:
-        self._model = model
-        self._structured = None
+        self._plain, self._structured = model, None
         if getattr(model.metadata, "is_function_calling_model", False):
-            self._structured = model.as_structured_llm(Extracted)
+            self._structured = _tried(lambda: model.as_structured_llm(Extracted))
 
     def __call__(self, asked: Asked, attempt: int) -> Answer:
-        model = self._model if self._structured is None or attempt else self._structured
+        model = self._plain if self._structured is None or attempt else self._structured
         response = model.complete(asked.text, formatted=True)
-        return _counted(response.text, asked, getattr(response, "raw", None))
+        raw = getattr(response, "raw", None)
+        usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
+        return _counted(response.text, asked, usage)
 
 
-def _counted(said: object, asked: Asked, raw: object = None) -> Answer:
-    """With the tokens that the provider's own response names, else with an estimate."""
-    usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
-    counts = [_count(usage, names) for names in (_PROMPT, _ANSWER)]
-    if None not in counts:
-        return Answer(said, counts[0] or 0, counts[1] or 0)
+def _counted(said: object, asked: Asked, usage: object = None) -> Answer:
+    """With the tokens that the provider names, else with an estimate."""
+    counts = _count(usage, _PROMPT), _count(usage, _ANSWER)
+    if counts[0] is not None and counts[1] is not None:
+        return Answer(said, counts[0], counts[1])
     return Answer(said, asked.tokens, estimate(said if isinstance(said, str) else repr(said)), True)
 
 

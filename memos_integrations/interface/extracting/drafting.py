@@ -21,7 +21,7 @@ from memos_integrations.cube import (
 )
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.dates import scan_times
-from memos_integrations.interface.extracting import spans, times
+from memos_integrations.interface.extracting import times
 from memos_integrations.interface.extracting.grounding import Ground
 from memos_integrations.interface.extracting.schema import FIELDS, Said, checked
 from memos_integrations.interface.extraction import Refused
@@ -68,7 +68,7 @@ def _found(item: Any, turns: Sequence[MemCube], ground: Ground, ignored: dict[st
             ignored[name] = ignored.get(name, 0) + 1
     said = checked(item)
     text = check_text(" ".join(said.text.split()), max_bytes=4_000)
-    place, span = _cited(said, turns)
+    place, span = _cited(said, ground)
     dated = times.date(turns[place], span, said.when)
     known = dated.moment, times.reference_of(turns[place])
     if strange := ground.unsupported(text, known):
@@ -85,13 +85,14 @@ def _found(item: Any, turns: Sequence[MemCube], ground: Ground, ignored: dict[st
     return NewFact(_draft(text, said, sources, dated), sources, about)
 
 
-def _cited(said: Said, turns: Sequence[MemCube]) -> tuple[int, tuple[int, int]]:
+def _cited(said: Said, ground: Ground) -> tuple[int, tuple[int, int]]:
     """The turn that has the quoted words, and where: the one that was named, else the nearest."""
-    if not 1 <= said.turn <= len(turns):
+    texts = ground.texts
+    if not 1 <= said.turn <= len(texts):
         raise ValueError(f"turn {said.turn} was not given")
     named = said.turn - 1
-    for place in sorted(range(len(turns)), key=lambda one: (abs(one - named), one)):
-        span = spans.find(turns[place].text, said.quote)
+    for place in sorted(range(len(texts)), key=lambda one: (abs(one - named), one)):
+        span = texts[place].find(said.quote)
         if span is not None:
             return place, span
     raise ValueError("no turn has the words that it quotes")

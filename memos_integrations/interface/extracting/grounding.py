@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from memos_integrations.cube import MemCube
+from memos_integrations.interface.extracting.spans import Searched
 from memos_integrations.operation.organising.words import content_words, numbers
 
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+|(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
@@ -20,6 +21,7 @@ class Ground:
     """The turns of one batch, each with its words."""
 
     def __init__(self, turns: Sequence[MemCube]) -> None:
+        self.texts = [Searched(turn.text) for turn in turns]
         self._words = [_words_of(turn) for turn in turns]
         self._said = "\n".join(turn.text for turn in turns).casefold()
         self._numbers = numbers(frozenset().union(*self._words))

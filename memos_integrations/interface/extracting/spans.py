@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 _MARKS = {
     "’": "'", "‘": "'", "‚": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"',
@@ -19,16 +18,49 @@ FARTHEST = 400
 """Characters between the parts of a quotation that leaves something out."""
 
 
-@dataclass(frozen=True)
-class _Folded:
+class Searched:
+    """A text that words are looked for in; what it is made comparable by is kept with it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def find(self, quote: str) -> tuple[int, int] | None:
+        """The place of ``quote`` as ``(start, stop)``; None if the words are not there.
+
+        Exactly as given, else whatever its case, white space, kind of marks and composition of
+        letters; an ellipsis in it may stand for up to 400 characters. The first place of several.
+        """
+        if _count(quote) < min(LEAST, _count(self.text)):
+            return None
+        exact = self.text.find(quote)
+        if exact >= 0:
+            return exact, exact + len(quote)
+        parts = [_folded(part)[0].strip(_ENDS) for part in _GAP.split(quote)]
+        parts = [part for part in parts if part]
+        return self._in_order(parts) if parts else None
+
+    @cached_property
+    def _comparable(self) -> tuple[str, list[int]]:
+        return _folded(self.text)
+
+    def _in_order(self, parts: list[str]) -> tuple[int, int] | None:
+        folded, places = self._comparable
+        begun, at = -1, 0
+        for part in parts:
+            found = _whole(folded, part, at)
+            if found < 0 or (begun >= 0 and found - at > FARTHEST):
+                return None
+            begun, at = (found if begun < 0 else begun), found + len(part)
+        return places[begun], places[at - 1] + 1
+
+
+def find(text: str, quote: str) -> tuple[int, int] | None:
+    """As :meth:`Searched.find`, in a text that is searched once."""
+    return Searched(text).find(quote)
+
+
+def _folded(text: str) -> tuple[str, list[int]]:
     """A text made comparable, and where each of its characters came from."""
-
-    text: str
-    places: tuple[int, ...]
-
-
-@lru_cache(maxsize=64)
-def _folded(text: str) -> _Folded:
     letters: list[str] = []
     places: list[int] = []
     for place, character in enumerate(text):
@@ -37,7 +69,7 @@ def _folded(text: str) -> _Folded:
                 continue
             letters.append(letter)
             places.append(place)
-    return _Folded("".join(letters), tuple(places))
+    return "".join(letters), places
 
 
 def _fold(character: str) -> str:
@@ -48,32 +80,6 @@ def _fold(character: str) -> str:
     if unicodedata.category(character) == "Cf":  # it cannot be seen
         return ""
     return unicodedata.normalize("NFKD", character).casefold()
-
-
-def find(text: str, quote: str) -> tuple[int, int] | None:
-    """The place of ``quote`` in ``text`` as ``(start, stop)``; None if the words are not there.
-
-    Exactly as given, else whatever its case, white space, kind of marks and composition of letters;
-    an ellipsis in it may stand for up to 400 characters. The first place, if there are several.
-    """
-    if _count(quote) < min(LEAST, _count(text)):
-        return None
-    exact = text.find(quote)
-    if exact >= 0:
-        return exact, exact + len(quote)
-    parts = [_folded(part).text.strip(_ENDS) for part in _GAP.split(quote)]
-    parts = [part for part in parts if part]
-    return _in_order(_folded(text), parts) if parts else None
-
-
-def _in_order(within: _Folded, parts: list[str]) -> tuple[int, int] | None:
-    begun, at = -1, 0
-    for part in parts:
-        found = _whole(within.text, part, at)
-        if found < 0 or (begun >= 0 and found - at > FARTHEST):
-            return None
-        begun, at = (found if begun < 0 else begun), found + len(part)
-    return within.places[begun], within.places[at - 1] + 1
 
 
 def _whole(text: str, part: str, at: int) -> int:

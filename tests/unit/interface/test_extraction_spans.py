@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from memos_integrations.cube import Descriptive, Governance, Header, MemCube, Plaintext
 from memos_integrations.interface.extracting import spans, times
+from memos_integrations.interface.extracting.drafting import sift
 from memos_integrations.interface.extracting.grounding import Ground
 from memos_integrations.interface.extracting.prompting import PACKAGED, Prompt, ask, line
 
@@ -164,6 +165,36 @@ def test_a_statement_rests_on_the_turns_that_gave_it_words() -> None:
 def test_numbers_and_addresses_are_those_of_the_turns(text: str, strange: str) -> None:
     ground = Ground([turn("I have two cats. Mine is ann@example.org.")])
     assert ground.unsupported(text, [SAID, None]).rstrip(".") == strange
+
+
+# All of it -------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+QUOTES = st.sampled_from(["two cats", "TWO cats", "I have two cats. Mine is", "dogs", ""])
+ENTRIES = st.fixed_dictionaries(
+    {"text": QUOTES | JSON, "quote": QUOTES | JSON, "turn": st.integers(-1, 4) | JSON},
+    optional={"kind": JSON, "when": JSON, "namespace": JSON, "id": JSON, "trust": JSON},
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ENTRIES | JSON, max_size=6))
+def test_whatever_a_model_says_facts_rest_on_words_that_are_there(items: list[Any]) -> None:
+    turns = [turn("I have two cats. Mine is grey."), turn("Two cats, and dogs?", speaker="Bob")]
+    sifted = sift(items, turns)
+    assert len(sifted.found) + len(sifted.refused) == len(items)
+    for fact in sifted.found:
+        [row] = fact.about["spans"]
+        assert turns[0].text[row["start"] : row["stop"]] or turns[1].text[row["start"] :]
+        assert all(source in turns for source in fact.sources)
+        assert (fact.draft.origin, fact.draft.trust, fact.draft.access) == (
+            "derived", "medium", "private",
+        )  # fmt: skip
+    assert all(one.why and one.said.isprintable() for one in sifted.refused)
 
 
 # Prompts ---------------------------------------------------------------------------------------
