@@ -96,13 +96,20 @@ class Pipeline:
         return self._with("merge", name, options, memories=memories)
 
     def extract(
-        self, memories: Any, *, model: Any, name: str = "extract", **options: Any
+        self,
+        memories: Any,
+        *,
+        model: Any,
+        name: str = "extract",
+        retries: int = 1,
+        **options: Any,
     ) -> Pipeline:
         """Have a language model write down the facts in memories; gives a report that holds them.
 
-        ``model`` may be ``"$name"``, an input of the run.
+        ``model`` may be ``"$name"``, an input of the run. ``retries``: of its answers.
         """
-        return self._with("extract", name, options, memories=memories, model=model)
+        asked = {"memories": memories, "model": model, "retries": retries}
+        return self._with("extract", name, options, **asked)
 
     def archive(self, memories: Any, *, name: str = "archive", **options: Any) -> Pipeline:
         """Take memories out of searches; gives them."""

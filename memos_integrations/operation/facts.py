@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memos_integrations.cube import Draft, MemCube, Namespace, Principal
+from memos_integrations.cube import Draft, MemCube, Namespace, Plaintext, Principal
 from memos_integrations.errors import SensitiveContentError
 from memos_integrations.infrastructure.derivations import Made, Reading
 from memos_integrations.infrastructure.records import Activity
@@ -28,6 +28,11 @@ class NewFact:
     sources: tuple[MemCube, ...]
     about: Mapping[str, Any]
     """How it was made; it goes into the metadata as it is."""
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return self.draft.payload.text if isinstance(self.draft.payload, Plaintext) else ""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any
 
 from memos_integrations.cube import (
@@ -16,7 +14,6 @@ from memos_integrations.cube import (
     Namespace,
     Plaintext,
     Principal,
-    State,
     check_id,
     check_text,
 )
@@ -25,9 +22,10 @@ from memos_integrations.infrastructure import readings
 from memos_integrations.infrastructure.quarantine import is_held
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.vault import MemVault
-from memos_integrations.interface.extracting.asking import Asker, asker
+from memos_integrations.interface.extracting.asking import asker
 from memos_integrations.interface.extracting.prompting import Prompt
-from memos_integrations.interface.extracting.reading import LONGEST_TURN, Batch, Meter, read
+from memos_integrations.interface.extracting.reading import Batch, Meter, read
+from memos_integrations.interface.extracting.report import Marks, Reader, Report, unfit
 from memos_integrations.interface.extraction import (
     FIELD,
     Budget,
@@ -48,8 +46,6 @@ from memos_integrations.query import Hit
 Memories = Iterable[str | MemCube | Hit]
 MOST_TOGETHER = 100
 MOST_RETRIES = 10
-
-_SHOWN = (State.GENERATED, State.ACTIVATED, State.FROZEN)
 
 
 class ExtractVerbs:
@@ -92,9 +88,9 @@ class ExtractVerbs:
 
         Each fact is a memory derived from its turns, with the words it came from
         (:meth:`quotes`), no more trust, rights or time to live than they have, and goes with them
-        when they are erased. What another turn or nobody said is refused; the report says what and
-        why. The same turns, model and prompt again: nothing is asked or written. A batch is one
-        transaction; what the ``budget`` leaves unread is read by the next call.
+        when they are erased. What no turn says is refused, and the report says why. The same
+        turns, model and prompt again: nothing is asked or written. A batch is one transaction;
+        what the ``budget`` leaves unread is read by the next call.
 
         ``together``: turns in one question. ``retries``: further questions where an answer cannot
         be used. A ``dry_run`` asks the model, and writes nothing.
@@ -102,7 +98,7 @@ class ExtractVerbs:
         Raises :class:`AccessDeniedError`, :class:`CubeNotFoundError`, and what :meth:`add` raises;
         what the model does wrong stands in the report.
         """
-        reader = _Reader(
+        reader = Reader(
             asker(model, _checked_name(model_name)),
             Prompt.packaged() if prompt is None else prompt,
             Meter(Budget() if budget is None else budget),
@@ -111,18 +107,11 @@ class ExtractVerbs:
         if (content is None) == (memories is None):
             raise InvalidInputError("give either content, or memories=, to extract facts from")
         self._vault.require("write", self.namespace, "extract facts into")
-        if memories is not None:
-            turns = self._stored(_ids(memories))
-        elif dry_run:
-            turns = self._imagined(content)
-        else:
-            turns = self._added(content)
-        report = _Report(turns, reader)
+        report = Report(self._turns(content, memories, dry_run), reader)
+        wanted = self._wanted(report, stored=memories is not None or not dry_run)
         facts = Facts(self._operator, self.namespace, self.principal, FIELD)
-        wanted = self._wanted(turns, report, stored=memories is not None or not dry_run)
-        for batch in read(
-            wanted, reader.model, reader.prompt, reader.meter, together=together, retries=retries
-        ):
+        asked = reader.model, reader.prompt, reader.meter
+        for batch in read(wanted, *asked, together=together, retries=retries):
             self._written(batch, facts, report, dry_run)
         if report.facts and not dry_run:
             self._after_run()
@@ -151,6 +140,13 @@ class ExtractVerbs:
         return await offload(self.quotes, fact)
 
     # The turns ----------------------------------------------------------------------------
+
+    def _turns(
+        self, content: Any, memories: Memories | None, dry_run: bool
+    ) -> builtins.list[MemCube]:
+        if memories is not None:
+            return self._stored(_ids(memories))
+        return self._imagined(content) if dry_run else self._added(content)
 
     def _added(self, content: Any) -> builtins.list[MemCube]:
         """The content as memories; what was given before is not added again."""
@@ -183,30 +179,28 @@ class ExtractVerbs:
     def _no(self, cube_id: str) -> CubeNotFoundError:
         return CubeNotFoundError(f"no memory {cube_id} in namespace {'/'.join(self.namespace)}")
 
-    def _wanted(
-        self, turns: Sequence[MemCube], report: _Report, *, stored: bool
-    ) -> builtins.list[MemCube]:
+    def _wanted(self, report: Report, *, stored: bool) -> builtins.list[MemCube]:
         """Those that are to be read now; the others stand in the report."""
-        marks = self._marks(turns, report.reader.key) if stored else _Marks()
+        marks = self._marks(report.turns, report.reader.key) if stored else Marks()
         wanted = []
-        for turn in turns:
+        for turn in report.turns:
             if turn.id in marks.read and not spans_of(turn):
                 report.known.append(turn.id)
-            elif why := _unfit(turn) or marks.why(turn):
+            elif why := unfit(turn) or marks.why(turn):
                 report.unread.append(Unread(turn.id, why))
             else:
                 wanted.append(turn)
         return wanted
 
-    def _marks(self, turns: Sequence[MemCube], reader: str) -> _Marks:
+    def _marks(self, turns: Sequence[MemCube], reader: str) -> Marks:
         with self._view() as view:
             if view.namespace is None:
-                return _Marks()
+                return Marks()
             heads = {turn.id: view.head(turn.id) for turn in turns}
             found = {id: head for id, head in heads.items() if head is not None}
             pks = [head.version_pk for head in found.values()]
             read = readings.among(view.tx, view.namespace.pk, reader, pks)
-            return _Marks(
+            return Marks(
                 {id for id, head in found.items() if head.version_pk in read},
                 {id for id, head in found.items() if is_held(view.tx, head.cube_pk)},
                 {turn.id for turn in turns} - {one.id for one in view.searchable([*found])},
@@ -214,7 +208,7 @@ class ExtractVerbs:
 
     # What was said of them ----------------------------------------------------------------
 
-    def _written(self, batch: Batch, facts: Facts, report: _Report, dry_run: bool) -> None:
+    def _written(self, batch: Batch, facts: Facts, report: Report, dry_run: bool) -> None:
         if batch.sifted is None:
             report.unread += [Unread(turn.id, batch.why) for turn in batch.turns]
             return
@@ -237,93 +231,6 @@ class ExtractVerbs:
         report.facts += [one.made.cube for one in admitted if one.made.cube.id in reading.written]
         report.read += [turn.id for turn in batch.turns if turn.id not in reading.changed]
         report.unread += [Unread(one, "it changed while it was read") for one in reading.changed]
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """A model with a prompt: what has read a turn once need not read it again."""
-
-    model: Asker
-    prompt: Prompt
-    meter: Meter
-
-    @property
-    def key(self) -> str:
-        told = json.dumps([self.model.name, self.prompt.version, self.prompt.digest])
-        return hashlib.sha256(told.encode()).hexdigest()[:24]
-
-    @property
-    def stamp(self) -> dict[str, str]:
-        return {
-            "model": self.model.name,
-            "prompt": self.prompt.version,
-            "prompt_sha256": self.prompt.digest,
-        }
-
-
-@dataclass
-class _Report:
-    turns: Sequence[MemCube]
-    reader: _Reader
-    facts: list[MemCube] = field(default_factory=list)
-    read: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-    unread: list[Unread] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    ignored: dict[str, int] = field(default_factory=dict)
-
-    def count(self, ignored: dict[str, int]) -> None:
-        for name, times in ignored.items():
-            self.ignored[name] = self.ignored.get(name, 0) + times
-
-    def done(self, dry_run: bool) -> Extraction:
-        meter = self.reader.meter
-        return Extraction(
-            tuple(self.facts),
-            tuple(self.turns),
-            tuple(self.read),
-            tuple(self.known),
-            tuple(self.unread),
-            tuple(self.refused),
-            dict(self.ignored),
-            meter.calls,
-            meter.prompt_tokens,
-            meter.answer_tokens,
-            meter.estimated,
-            self.reader.model.name,
-            self.reader.prompt.version,
-            dry_run,
-        )
-
-
-@dataclass(frozen=True)
-class _Marks:
-    """Ids of turns, by what is known of them."""
-
-    read: set[str] = field(default_factory=set)
-    held: set[str] = field(default_factory=set)
-    """In quarantine."""
-    hidden: set[str] = field(default_factory=set)
-    """No search may show them."""
-
-    def why(self, turn: MemCube) -> str:
-        """Why a turn is shown to no model; empty: it may be."""
-        if turn.id in self.held:
-            return "it is in quarantine: look at it and release() it, or leave it"
-        return "its time is over" if turn.id in self.hidden else ""
-
-
-def _unfit(turn: MemCube) -> str:
-    """Why a memory cannot be read; empty: it can."""
-    if spans_of(turn):
-        return "it was extracted itself"
-    if not turn.text:
-        return f"it has no words ({turn.memory_type})"
-    if turn.state not in _SHOWN:
-        return f"it is {turn.state}"
-    if len(turn.text) > LONGEST_TURN:
-        return f"it has more than {LONGEST_TURN:,} characters: add it as content, which is cut"
-    return ""
 
 
 def _quoted(view: Snapshot, span: Span) -> Quote | None:

@@ -74,6 +74,20 @@ def test_a_model_that_fails_leaves_the_turns(alice: MemorySession) -> None:
     assert alice.count() == 2
 
 
+def test_retries_are_those_of_its_answers(alice: MemorySession) -> None:
+    asked: list[str] = []
+
+    def never(prompt: str) -> str:
+        asked.append(prompt)
+        return "no JSON"
+
+    step = Pipeline("read", inputs=["turns", "model"]).add("$turns", name="raw")
+    step = step.extract("$raw", model="$model", retries=3)
+    alice.run(step, {"turns": "Parrots", "model": never})
+    assert len(asked) == 4
+    assert len(set(asked)) == 2  # the first question, and the one that says what was wrong
+
+
 def test_what_a_step_needs(alice: MemorySession) -> None:
     with pytest.raises(TypeError):
         Pipeline("x").extract("$raw")  # type: ignore[call-arg]

@@ -48,7 +48,7 @@ def sift(items: Iterable[Any], turns: Sequence[MemCube], left: int = 0) -> Sifte
     for item in items:
         try:
             found = _found(item, turns, ground, sifted.ignored)
-            words = found.sources[0].id, fingerprint(found.draft.payload.text)  # type: ignore[union-attr]
+            words = found.sources[0].id, fingerprint(found.text)
             if words in seen:
                 raise ValueError("it is said twice")
             seen.add(words)
@@ -63,26 +63,36 @@ def sift(items: Iterable[Any], turns: Sequence[MemCube], left: int = 0) -> Sifte
 def _found(item: Any, turns: Sequence[MemCube], ground: Ground, ignored: dict[str, int]) -> NewFact:
     if not isinstance(item, Mapping):
         raise ValueError("it is no JSON object")
-    for name in [plain(str(name)[:40]) for name in item if name not in FIELDS][:20]:
-        if name in ignored or len(ignored) < 20:
-            ignored[name] = ignored.get(name, 0) + 1
+    _note_others(item, ignored)
     said = checked(item)
     text = check_text(" ".join(said.text.split()), max_bytes=4_000)
     place, span = _cited(said, ground)
-    dated = times.date(turns[place], span, said.when)
-    known = dated.moment, times.reference_of(turns[place])
-    if strange := ground.unsupported(text, known):
+    turn = turns[place]
+    dated = times.date(turn, span, said.when)
+    if strange := ground.unsupported(text, (dated.moment, times.reference_of(turn))):
         raise ValueError(f"no turn says {strange[:60]!r}")
-    others = ground.contributors(text, place)
-    sources = tuple(turns[one] for one in (place, *others))
-    corrected = said.turn != place + 1
-    about = {
-        "spans": [_row(turns[place], span)],
+    sources = (turn, *(turns[one] for one in ground.contributors(text, place)))
+    about = _about(turn, span, dated, corrected=said.turn != place + 1)
+    return NewFact(_draft(text, said, sources, dated), sources, about)
+
+
+def _note_others(item: Mapping[Any, Any], ignored: dict[str, int]) -> None:
+    """Count the fields that nobody asked for; of many, the first."""
+    for name in [plain(str(name)[:40]) for name in item if name not in FIELDS][:20]:
+        if name in ignored or len(ignored) < 20:
+            ignored[name] = ignored.get(name, 0) + 1
+
+
+def _about(
+    turn: MemCube, span: tuple[int, int], dated: times.Dated, *, corrected: bool
+) -> dict[str, Any]:
+    row = {"memory": turn.id, "version": turn.version, "start": span[0], "stop": span[1]}
+    return {
+        "spans": [row],
         **({"time": dated.basis} if dated.basis else {}),
         **({"phrase": dated.phrase} if dated.phrase else {}),
         **({"corrected": True} if corrected else {}),
     }
-    return NewFact(_draft(text, said, sources, dated), sources, about)
 
 
 def _cited(said: Said, ground: Ground) -> tuple[int, tuple[int, int]]:
@@ -96,10 +106,6 @@ def _cited(said: Said, ground: Ground) -> tuple[int, tuple[int, int]]:
         if span is not None:
             return place, span
     raise ValueError("no turn has the words that it quotes")
-
-
-def _row(turn: MemCube, span: tuple[int, int]) -> dict[str, Any]:
-    return {"memory": turn.id, "version": turn.version, "start": span[0], "stop": span[1]}
 
 
 def _draft(text: str, said: Said, sources: Sequence[MemCube], dated: times.Dated) -> Draft:
