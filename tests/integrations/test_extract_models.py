@@ -18,6 +18,8 @@ from pydantic import Field
 
 from memos_integrations import MemorySession
 from memos_integrations.interface.extraction import Budget, Extraction
+from memos_integrations.langchain import MemOSRetriever as LangChainRetriever
+from memos_integrations.llama_index import MemOSRetriever as LlamaIndexRetriever
 from tests.integrations.scripted_llm import ScriptedLLM, call
 from tests.integrations.scripted_model import ScriptedModel
 from tests.unit.interface.recorded_answers import BOTH, CUT, OSLO, PLUMS, TURNS, WHOLE
@@ -265,3 +267,21 @@ def test_a_budget_holds_for_what_a_provider_counts(alice: MemorySession) -> None
     report = alice.extract(turns, model=model, together=1, budget=Budget(calls=None, tokens=1_500))
     assert report.calls == 3 and len(report.unread) == 3
     assert json.loads(model.prompts[0][1].text)["turn"] == 1
+
+
+# What comes back -------------------------------------------------------------------------------
+
+
+def test_documents_and_nodes_carry_the_words_they_came_from(alice: MemorySession) -> None:
+    report = alice.extract(TURNS, model=FakeListChatModel(responses=[WHOLE["plain JSON"]]))
+    fact = report.facts[0]
+    documents = LangChainRetriever(session=alice, limit=9).invoke("where does Ann live?")
+    nodes = LlamaIndexRetriever(alice, limit=9).retrieve("where does Ann live?")
+    found = [
+        next(one.metadata for one in documents if one.id == fact.id),
+        next(one.node.metadata for one in nodes if one.node.node_id == fact.id),
+    ]
+    for metadata in found:
+        [span] = metadata["metadata"]["extraction"]["spans"]
+        turn = alice.get(span["memory"], version=span["version"])
+        assert turn.text[span["start"] : span["stop"]] == OSLO["quote"]

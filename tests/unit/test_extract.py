@@ -773,6 +773,11 @@ def test_a_conversation_of_turn_after_turn(alice: MemorySession) -> None:
     assert alice.count() == 8
 
 
+class Awaited:
+    async def __call__(self, _: str) -> str:
+        return says(OSLO)
+
+
 async def acall(_: str) -> str:
     return says(OSLO)
 
@@ -786,6 +791,7 @@ BAD: dict[str, tuple[Callable[[MemorySession], object], str]] = {
     "no model": (lambda s: s.extract("x", model="gpt"), "model is str"),
     "a class": (lambda s: s.extract("x", model=Model), "model is Model"),
     "a coroutine": (lambda s: s.extract("x", model=acall), "model is function"),
+    "an awaited call": (lambda s: s.extract("x", model=Awaited()), "model is Awaited"),
     "together": (lambda s: s.extract("x", model=Model(), together=0), "together is 0"),
     "retries": (lambda s: s.extract("x", model=Model(), retries=True), "retries is True"),
     "budget": (lambda s: s.extract("x", model=Model(), budget=5), "budget is 5"),  # type: ignore[arg-type]

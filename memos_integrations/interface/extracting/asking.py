@@ -87,9 +87,15 @@ def _way(model: object) -> Callable[[Asked, int], Answer] | None:
         return _LangChain(model)
     if callable(getattr(model, "complete", None)) and hasattr(model, "metadata"):
         return _LlamaIndex(model)
-    if callable(model) and not inspect.iscoroutinefunction(model):
+    if callable(model) and not _is_async(model):
         return lambda asked, _: _counted(model(asked.text), asked)
     return None
+
+
+def _is_async(model: Callable[..., Any]) -> bool:
+    """Whether a call gives something to wait for, which a reader in a thread cannot."""
+    ways = model, getattr(type(model), "__call__", None)  # noqa: B004 - which kind, not whether
+    return any(inspect.iscoroutinefunction(way) for way in ways)
 
 
 class _LangChain:
