@@ -778,6 +778,22 @@ class Awaited:
         return says(OSLO)
 
 
+class Bot:
+    """Somebody else's, with names like those of ours."""
+
+    name = "bot"
+
+    def ask(self, question: str) -> str:
+        raise AssertionError(question)
+
+    def __call__(self, prompt: str) -> str:
+        return says(OSLO)
+
+
+def test_a_callable_is_called_whatever_else_it_has(alice: MemorySession) -> None:
+    assert texts(alice.extract(TURNS, model=Bot())) == [OSLO["text"]]
+
+
 async def acall(_: str) -> str:
     return says(OSLO)
 

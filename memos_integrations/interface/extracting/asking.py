@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from memos_integrations.errors import InvalidInputError, MemOSError, StoreError
 from memos_integrations.interface.extracting.prompting import Asked, estimate
@@ -38,23 +39,21 @@ class Failed:
     why: str
 
 
-@runtime_checkable
-class Asker(Protocol):
+class Asker(ABC):
     """A model as a reader sees it."""
 
-    @property
-    def name(self) -> str:
+    def __init__(self, name: str) -> None:
+        self.name = name
         """Which model it is: a part of what a fact says of its making."""
-        ...
 
+    @abstractmethod
     def ask(self, asked: Asked, attempt: int) -> Answer | Failed:
         """Its answer; ``attempt`` counts how often the same was asked."""
-        ...
 
 
 def asker(model: object, name: str | None = None) -> Asker:
     """``model`` as somebody to ask. :class:`InvalidInputError` for what is none."""
-    if isinstance(model, Asker) and not isinstance(model, type):
+    if isinstance(model, Asker):
         return model
     ask = None if isinstance(model, type) else _way(model)
     if ask is None:
@@ -66,10 +65,10 @@ def asker(model: object, name: str | None = None) -> Asker:
     return _Model(name or _name(model), ask)
 
 
-@dataclass(frozen=True)
-class _Model:
-    name: str
-    _ask: Callable[[Asked, int], Answer]
+class _Model(Asker):
+    def __init__(self, name: str, ask: Callable[[Asked, int], Answer]) -> None:
+        super().__init__(name)
+        self._ask = ask
 
     def ask(self, asked: Asked, attempt: int) -> Answer | Failed:
         try:

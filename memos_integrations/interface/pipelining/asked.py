@@ -7,17 +7,13 @@ from memos_integrations.interface.extracting.prompting import Asked
 from memos_integrations.interface.pipelining.memo import Known
 
 
-class Outside:
+class Outside(Asker):
     """What a model has answered; :class:`~.memo.Needed` for what it was not asked yet."""
 
     def __init__(self, known: Known, model: object, name: str | None) -> None:
-        self._known, self._model = known, model
-        self._asker: Asker = asker(model, name)  # the model is kept: its id stands for it
-
-    @property
-    def name(self) -> str:
-        """The model's own."""
-        return self._asker.name
+        self._asker = asker(model, name)
+        super().__init__(self._asker.name)
+        self._known, self._model = known, model  # the model is kept: its id stands for it
 
     def ask(self, asked: Asked, attempt: int) -> Answer | Failed:
         """Its answer, as it was given the first time."""
