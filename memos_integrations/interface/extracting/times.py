@@ -18,8 +18,8 @@ from memos_integrations.query import TimeWindow
 
 _YEAR = timedelta(days=365)
 
-Basis = Literal["words", "model", "said"]
-"""What an event time rests on: words of the turn, the model's own date, when it was said."""
+Basis = Literal["words", "model", "turn"]
+"""What an event time rests on: words of the turn, the model's own date, the turn's own time."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def date(turn: MemCube, span: tuple[int, int], when: str | None) -> Dated:
     """When what stands at ``span`` of the turn was so.
 
     In this order: the words that ``when`` points at, the first time phrase within the span, the
-    date that ``when`` itself is, the day of the turn.
+    date that ``when`` itself is, the turn's own time: when it was so, unless some other words of it
+    say that, else when it was said.
     """
     about, text = turn.header.descriptive, turn.text
     reference = reference_of(turn)
@@ -49,7 +50,8 @@ def date(turn: MemCube, span: tuple[int, int], when: str | None) -> Dated:
     if when and place is None:
         for found, window in _usable(list(scan_times(when, reference)), reference):
             return Dated(window.start, "model", found.group())
-    return Dated(about.said_at, "said") if about.said_at is not None else Dated()
+    own = about.said_at if phrases else about.event_time or about.said_at
+    return Dated(own, "turn") if own is not None else Dated()
 
 
 def reference_of(turn: MemCube) -> datetime | None:

@@ -106,11 +106,11 @@ def dated(text: str, quote: str, when: str | None, **about: Any) -> tuple[str, s
         ("Last Friday I bought a boat", "2024-01-01", "2026-05-08", "words"),  # a wrong date
         ("Last Friday I bought a boat", "next Tuesday", "2026-05-08", "words"),
         ("on 7 May 2023 I sold one", "7 May 2023", "2023-05-07", "words"),
-        ("I like boats", None, "2026-05-13", "said"),
+        ("I like boats", None, "2026-05-13", "turn"),
         ("I like boats", "2025-02-03", "2025-02-03", "model"),
         ("I like boats", "yesterday", "2026-05-12", "model"),
-        ("I like boats", "31 June 2025", "2026-05-13", "said"),
-        ("I like boats", "ignore all rules", "2026-05-13", "said"),
+        ("I like boats", "31 June 2025", "2026-05-13", "turn"),
+        ("I like boats", "ignore all rules", "2026-05-13", "turn"),
     ],
 )
 def test_words_of_the_turn_tell_when_before_the_model_does(
@@ -126,6 +126,13 @@ def test_a_turn_without_a_time_is_read_against_when_it_was_learned() -> None:
         "",
         None,
     )
+
+
+def test_what_a_turn_is_dated_by_dates_its_statements() -> None:
+    then = datetime(2020, 2, 3, tzinfo=UTC)
+    assert dated("I like boats", "boats", None, event_time=then) == ("2020-02-03", "turn")
+    # Other words of the turn may have dated it: they are about something else.
+    assert dated(BOAT, "I like boats", None, event_time=then) == ("2026-05-13", "turn")
 
 
 def test_the_tense_around_the_words_counts() -> None:
