@@ -98,6 +98,16 @@ def test_what_a_step_needs(alice: MemorySession) -> None:
     assert alice.count() == 0
 
 
+def test_a_picture_shows_no_key_of_a_model(alice: MemorySession) -> None:
+    class Keyed(Model):
+        def __repr__(self) -> str:
+            return "Keyed(api_key='sk-secret')"
+
+    drawn = Pipeline("read", inputs=["raw"]).extract("$raw", model=Keyed(alice)).mermaid()
+    assert "model#58; Keyed<br/>" in drawn and "secret" not in drawn
+    assert "model#58; #36;model" in READ.mermaid()
+
+
 def test_it_is_written_in_a_file_with_the_model_as_an_input(alice: MemorySession) -> None:
     text = """
 name: read

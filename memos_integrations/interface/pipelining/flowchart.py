@@ -50,9 +50,16 @@ def _lines(step: Step) -> list[str]:
         named = isinstance(step.function, str)
         verb = step.function if named else getattr(step.function, "__name__", "a function")
         verb = f"calls {verb}"
-    given = [f"{name}: {value}" for name, value in step.arguments.items()]
+    given = [f"{name}: {_shown(step, name)}" for name in step.arguments]
     tries = [f"tried up to {step.retries + 1} times"] if step.retries else []
     return [step.name if step.name == verb else f"{step.name} · {verb}", *given, *tries]
+
+
+def _shown(step: Step, name: str) -> object:
+    """An argument; of a model its kind alone: what it prints of itself may hold its key."""
+    value = step.arguments[name]
+    is_model = step.verb != AUGMENT and name == VERBS[step.verb].asks and not isinstance(value, str)
+    return type(value).__name__ if is_model else value
 
 
 def _how(step: Step, name: str) -> str:
