@@ -736,6 +736,30 @@ def test_what_no_search_may_show_is_shown_to_no_model(memory: MemOS, clock: Fake
     assert [one.why for one in report.unread] == ["its time is over"] * 2 + ["it is archived"]
 
 
+def test_a_turn_that_no_model_could_read_is_left_out(alice: MemorySession) -> None:
+    [turn] = alice.add("Parrots")
+    alice.update(turn.id, "Parrots are green. " * 3_000)
+    report = alice.extract(memories=[turn.id], model=Model(echo))
+    assert report.calls == 0 and "more than 40,000 characters" in why(report)
+
+
+def test_who_was_refused_and_what_a_model_was_shown_is_in_the_audit_log(memory: MemOS) -> None:
+    memory.govern("root", homes=[("acme", "{principal}")])
+    alice = memory.session("alice", namespace=("acme", "alice"))
+    turns = alice.add(TURNS)
+    alice.extract(memories=turns, model=Model(says(OSLO)), dry_run=True)
+    alice.grant("bob", ["read"])
+    with pytest.raises(AccessDeniedError):
+        memory.session("bob", namespace=("acme", "alice")).extract("x", model=Model())
+    root = memory.session("root", namespace=("acme", "alice"))
+    told = [one for one in root.audit() if one.verb == "extract"]
+    assert [(one.principal, one.decision) for one in told] == [
+        ("bob", "denied"),
+        ("alice", "allowed"),
+    ]
+    assert {id for id, _ in told[1].memories} == {turn.id for turn in turns}
+
+
 def test_a_branch_reads_for_itself(alice: MemorySession) -> None:
     report = alice.extract(TURNS, model=Model(says(OSLO)))
     branch = alice.branch("what if")
