@@ -27,6 +27,7 @@ _PARTS: dict[str, dict[str, Any]] = {
     "meaning": {"dense": 0.0},
     "words": {"lexical": 0.0},
     "neighbours": {"neighbours": 0.0},
+    "talk": {"talk": 0.0},
     "speaker": {"speaker": 0.0},
     "event time": {"event_time": 0.0},
     "dated": {"dated": 0.0},

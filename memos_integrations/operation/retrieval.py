@@ -106,7 +106,7 @@ def _ranked(
     for pk, cube in chosen.items():
         made_of = _parts_of(pool, every, row[pk])
         placed = {name: ranked[pk] for name, ranked in ranks.items() if pk in ranked}
-        why = explain(cube, placed, made_of, question.call)
+        why = explain(cube, placed, made_of, question)
         hits.append((pk, Hit(cube, float(scores[row[pk]]), made_of, why)))
     return hits
 

@@ -84,6 +84,7 @@ def test_hits_say_why(alice: MemorySession) -> None:
         recency=st.floats(0, 3),
         event_time=st.floats(0, 3),
         neighbours=st.floats(0, 3),
+        talk=st.floats(0, 3),
         brief=st.floats(0, 3),
         candidates=st.integers(1, 60),
     ),
@@ -124,6 +125,7 @@ def test_a_memory_is_found_by_who_said_it_and_when(alice: MemorySession) -> None
     assert alice.search("Maya", limit=1)[0].parts.keys() == {
         "dense",
         "lexical",
+        "talk",
         "speaker",
         "brief",
     }

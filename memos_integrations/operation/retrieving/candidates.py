@@ -27,7 +27,7 @@ def candidates(
     # The index works while SQL is asked for the words.
     asked = None if vector is None or few else view.ask(vector, want)
     if policy.lexical:
-        found["lexical"] = view.matching(question.call.text, want, filters)
+        found["lexical"] = view.matching(question.words, want, filters)
     if vector is not None:
         found["dense"] = view.nearest(vector, want, filters, asked)
     return dict(sorted(found.items()))

@@ -16,6 +16,7 @@ from memos_integrations.operation.retrieving.policy import SearchPolicy
 from memos_integrations.operation.retrieving.pool import Numbers, Pool
 from memos_integrations.operation.retrieving.question import Question
 from memos_integrations.operation.retrieving.speaker import speaker
+from memos_integrations.operation.retrieving.talk import talk
 
 LEAST = 1e-6
 """The score of what has nothing for it, or less: it was found all the same."""
@@ -38,6 +39,7 @@ def parts(pool: Pool, question: Question, policy: SearchPolicy) -> list[Part]:
     every = [
         Part("likeness", 1.0, own),
         Part("neighbours", policy.neighbours, neighbours(pool, own), MOST),
+        Part("talk", policy.talk, talk(pool, own)),
         Part("speaker", policy.speaker, speaker(pool, question)),
         Part("time", policy.event_time, times.within(pool, question)),
         Part("dated", policy.dated, times.dated(pool, question)),

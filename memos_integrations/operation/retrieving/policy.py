@@ -20,7 +20,9 @@ class SearchPolicy:
     lexical: float = 1.0
     """Weight of words: BM25, against the best one."""
     neighbours: float = 0.15
-    """Weight of the turns before: what follows a turn that fits, threefold after a question."""
+    """Weight of the turns around: what stands beside turns that fit, threefold after a question."""
+    talk: float = 0.5
+    """Weight of the talk: what was said in one with a turn that fits."""
     speaker: float = 0.4
     """Weight of being said by the one whom the question names, where it names one."""
     event_time: float = 0.5

@@ -27,13 +27,18 @@ class Question:
     """The speakers of this namespace whom the question names."""
 
     @property
+    def words(self) -> str:
+        """What is asked without the names of speakers, which stand in all that they said."""
+        return without_names(self.call.text, self.named)
+
+    @property
     def asks_when(self) -> bool:
         """Whether the answer is a time."""
         return _WHEN.match(self.call.text) is not None
 
 
 def without_names(text: str, named: Iterable[str]) -> str:
-    """``text`` without these names, for the embedder; as it is if nothing telling is left.
+    """``text`` without these names; as it is if nothing telling is left.
 
     Turns address the *other* person by name, so a name in the question draws those who speak to
     her in place of what she says.
