@@ -5,6 +5,9 @@
 embedder, and its work is not in the milliseconds. Recall@k is the mean over questions of the
 share of their evidence among the first k. See ``memos_integrations.evaluation``.
 
+``--leave-one-out``: instead of these rows, for each conversation the weights that a small search
+chooses on the others, beside a plain hybrid and the default.
+
 ``--peers``: also Chroma, LlamaIndex, LangGraph, langmem and mem0, as far as they are installed.
 mem0 moves versions that this project pins: install it in an environment of its own.
 """
@@ -12,20 +15,25 @@ mem0 moves versions that this project pins: install it in an environment of its 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from _peers import peers
 from _report import save, show
 
+from memos_integrations.evaluation.held_out import leave_one_out
+from memos_integrations.evaluation.labelled import Labelled
 from memos_integrations.evaluation.loading import load
 from memos_integrations.evaluation.pictures import write_report
 from memos_integrations.evaluation.remembering import RememberingEmbedder
 from memos_integrations.evaluation.report import Report
-from memos_integrations.evaluation.rows import ablation, ours, policies
+from memos_integrations.evaluation.rows import ablation, any_policy, ours, policies
 from memos_integrations.evaluation.running import evaluate
-from memos_integrations.evaluation.tables import by_conversation, tables
+from memos_integrations.evaluation.scoring import Count
+from memos_integrations.evaluation.tables import by_conversation, held_out, tables
 from memos_integrations.evaluation.tokens import counter
 from memos_integrations.models.minilm import MiniLMEmbedder
+from memos_integrations.operation.retrieving.policy import SearchPolicy
 
 
 def main() -> None:
@@ -34,6 +42,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ablation", action="store_true", help="each part off in turn")
     parser.add_argument("--peers", action="store_true", help="others' memories, too")
+    parser.add_argument("--leave-one-out", action="store_true", help="weights chosen on others")
     parser.add_argument("--only", help="rows whose names hold this, beside the default")
     parser.add_argument("--report", type=Path, help="a folder for report.html and recall.png")
     out = Path("benchmarks/results/locomo_retrieval.json")
@@ -42,6 +51,9 @@ def main() -> None:
     labelled = load(options.data)
     embedder = RememberingEmbedder(MiniLMEmbedder())
     count, counted = counter()
+    if options.leave_one_out:
+        _leave_one_out(labelled, embedder, count, options.out)
+        return
     policy = {**policies(), **(ablation() if options.ablation else {})}
     others, missing = peers(embedder) if options.peers else ({}, {})
     with ours(embedder, policy) as rows:
@@ -56,6 +68,16 @@ def main() -> None:
     for name, reason in missing.items():
         print(f"{name}: left out, {reason}")
     _write(report, options, counted, missing)
+
+
+def _leave_one_out(
+    labelled: Labelled, embedder: RememberingEmbedder, count: Count, out: Path
+) -> None:
+    with any_policy(embedder) as row_of:
+        folds = leave_one_out(labelled, row_of, count, SearchPolicy())
+    for table in held_out(folds):
+        show(*table)
+    save(out, "locomo_left_out", {"folds": [asdict(one) for one in folds]})
 
 
 def _write(

@@ -62,6 +62,13 @@ def ours(
     embedder: RememberingEmbedder, rows: Mapping[str, SearchPolicy]
 ) -> Iterator[dict[str, Row]]:
     """A store for the time of an evaluation; each conversation stands in it once."""
+    with any_policy(embedder) as row:
+        yield {name: row(policy) for name, policy in rows.items()}
+
+
+@contextmanager
+def any_policy(embedder: RememberingEmbedder) -> Iterator[Callable[[SearchPolicy], Row]]:
+    """The same, for policies that come up later."""
     with TemporaryDirectory() as folder, MemOS.open(Path(folder), embedder=embedder) as memory:
         filled: dict[str, MemorySession] = {}
 
@@ -73,7 +80,7 @@ def ours(
 
             return fill
 
-        yield {name: row(policy) for name, policy in rows.items()}
+        yield row
 
 
 def _filled(memory: MemOS, conversation: Conversation) -> MemorySession:

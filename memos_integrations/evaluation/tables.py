@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from memos_integrations.evaluation.held_out import SHOWN, HeldOut
 from memos_integrations.evaluation.report import Report
 from memos_integrations.evaluation.rows import DEFAULT
 from memos_integrations.evaluation.scoring import BUDGETS
@@ -20,6 +21,8 @@ class Table(NamedTuple):
 
 _MAIN = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "hit@10", "ndcg@10", "mrr")
 _PRICE = (*(f"recall in {budget:,} tokens" for budget in BUDGETS), "tokens of the first 10")
+CERTAIN = ("recall@10", "mrr", *(f"recall in {budget:,} tokens" for budget in BUDGETS[:2]))
+"""Figures that are shown with their intervals."""
 _SESSIONS = ("session hit@10", "session of the first 10")
 
 
@@ -49,14 +52,14 @@ def certainty(report: Report) -> Table:
     rows: list[list[str | float]] = []
     for row in report.rows:
         cells: list[str | float] = [row]
-        for figure in ("recall@10", "mrr"):
+        for figure in CERTAIN:
             cells.append(_between(report.interval(row, figure)))
             if DEFAULT in report.rows:
                 same = row == DEFAULT
                 cells.append("" if same else _between(report.lead(DEFAULT, row, figure)))
         rows.append(cells)
     columns = ["row"]
-    for figure in ("recall@10", "mrr"):
+    for figure in CERTAIN:
         columns.append(figure)
         if DEFAULT in report.rows:
             columns.append(f"{DEFAULT} leads by")
@@ -84,3 +87,15 @@ def by_conversation(report: Report, figure: str) -> Table:
         [row, *(report.in_conversation(row, figure, one) for one in talks)] for row in report.rows
     ]
     return Table(f"{figure} by conversation", ["row", *talks], rows)
+
+
+def held_out(folds: Sequence[HeldOut]) -> list[Table]:
+    """What weights chosen on the other conversations find in each, and which they are."""
+    rows: list[list[str | float]] = [
+        [one.conversation, row, *(figures[figure] for figure in SHOWN)]
+        for one in folds
+        for row, figures in one.figures.items()
+    ]
+    found = Table("one conversation left out", ["left out", "row", *SHOWN], rows)
+    chosen: list[list[str | float]] = [[one.conversation, *one.chosen.values()] for one in folds]
+    return [found, Table("weights chosen on the others", ["left out", *folds[0].chosen], chosen)]

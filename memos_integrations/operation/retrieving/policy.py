@@ -23,13 +23,13 @@ class SearchPolicy:
     """Weight of the turns around: what stands beside turns that fit, threefold after a question."""
     talk: float = 0.5
     """Weight of the talk: what was said in one with a turn that fits."""
-    speaker: float = 0.4
+    speaker: float = 0.5
     """Weight of being said by the one whom the question names, where it names one."""
-    event_time: float = 0.5
+    event_time: float = 0.7
     """Weight of falling into the time that the question speaks of ("last May")."""
     dated: float = 0.15
     """Weight of having a time of its own, where the question asks when."""
-    question: float = 0.1
+    question: float = 0.0
     """What a turn that is itself a question loses."""
     brief: float = 0.2
     """What the briefest turns lose; those of forty words and more nothing."""
