@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from memos_integrations.cube import MAX_TEXT_BYTES, MemCube
 from memos_integrations.errors import InvalidInputError, MemOSError, RecallTimeoutError
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
+from memos_integrations.interface.rewriting import Rewriter, wordings
 from memos_integrations.memories.block import CLOSING, NOTE, OPENING, block, line, without_block
 from memos_integrations.protocols import Vectors
 from memos_integrations.query import Hit
@@ -76,6 +77,12 @@ class RecallPolicy:
 
     What says something before it asks is recalled.
     """
+    around: int = 0
+    """How many turns before and after each recalled one are shown beside it (0 to 2), as far as
+    the budget has room for them; they do not count for ``limit``."""
+    rewrite: Rewriter | None = None
+    """Other wordings to search with, as in :meth:`MemorySession.search`. If it fails the question
+    is searched as it stands."""
     timeout: float | None = 2.0
     """Seconds that a recall may take; ``None``: any time."""
     order: Literal["age", "use"] = "age"
@@ -91,6 +98,8 @@ class RecallPolicy:
             number = getattr(self, name)
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise InvalidInputError(f"{name} is {number!r}: give a number from 1 on")
+        if isinstance(self.around, bool) or self.around not in (0, 1, 2):
+            raise InvalidInputError(f"around is {self.around!r}: use 0, 1 or 2")
         number = self.timeout
         if number is not None and (not isinstance(number, int | float) or not number > 0):
             raise InvalidInputError(f"timeout is {self.timeout!r}: give seconds, or None")
@@ -150,18 +159,45 @@ class Recall:
     ) -> list[MemCube]:
         policy, want = self.policy, min(self.policy.limit + 4, MAX_LIMIT)
         vector = session.embed(asked)  # once, however often the search is widened
+        search = partial(self._search, session, asked, vector, self._wordings(asked))
         most = min(30 * policy.limit, MAX_LIMIT // 4)
         new: list[MemCube] = []
         while len(new) < policy.limit:
-            hits = session.search(asked, limit=want, filters=policy.filters, vector=vector)
+            hits = search(want, policy.filters)
             new = self._new(hits, seen, conversation)
             if len(hits) < want:
                 break
             if want > most:
-                new = new or self._new(self._beyond(session, asked, vector), seen, conversation)
+                new = new or self._new(self._beyond(search), seen, conversation)
                 break
             want *= 4  # what is left out took the first places
-        return self._ordered(self._within_budget(new, room))
+        chosen = self._within_budget(new, room)
+        if policy.around and chosen:
+            near = session.around(
+                [cube.id for cube in chosen], turns=policy.around, filters=policy.filters
+            )
+            turns = [Hit(cube, 0.0) for each in near for cube in each]
+            chosen = self._filled(chosen, self._new(turns, seen, conversation), room)
+        return self._ordered(chosen)
+
+    def _wordings(self, asked: str) -> tuple[str, ...]:
+        """Asked for once, however often the search is widened."""
+        rewrite, nothing = self.policy.rewrite, ()
+        if rewrite is None:
+            return nothing
+        return self.guarded("rewriting", lambda: wordings(rewrite, asked), nothing)
+
+    def _search(
+        self,
+        session: MemorySession,
+        asked: str,
+        vector: Vectors,
+        also: tuple[str, ...],
+        limit: int,
+        filters: Mapping[str, Any] | None,
+    ) -> list[Hit]:
+        rewrite = (lambda _: also) if also else None
+        return session.search(asked, limit=limit, filters=filters, vector=vector, rewrite=rewrite)
 
     def _new(self, hits: Sequence[Hit], seen: Collection[str], conversation: str) -> list[MemCube]:
         return [
@@ -172,13 +208,13 @@ class Recall:
             and not _is_said(hit.cube, seen, conversation)
         ]
 
-    def _beyond(self, session: MemorySession, asked: str, vector: Vectors) -> list[Hit]:
+    def _beyond(self, search: Callable[[int, Mapping[str, Any]], list[Hit]]) -> list[Hit]:
         """Of other types than the first one to leave out, which fills all places."""
         filters = dict(self.policy.filters or {})
         if not self.policy.leave_out or "semantic_type" in filters:
             return []
         filters["semantic_type"] = {"$ne": self.policy.leave_out[0]}
-        return session.search(asked, limit=self.policy.limit + 4, filters=filters, vector=vector)
+        return search(self.policy.limit + 4, filters)
 
     def again(self, session: MemorySession, ids: Sequence[str]) -> list[MemCube]:
         """What was found before, as it stands now: without what was forgotten; in that order."""
@@ -247,6 +283,25 @@ class Recall:
                 chosen.append(cube)
                 left -= cost
         return chosen
+
+    def _filled(
+        self,
+        chosen: Sequence[MemCube],
+        more: Sequence[MemCube],
+        room: Callable[[Sequence[MemCube]], bool] | None,
+    ) -> list[MemCube]:
+        """What is chosen, and of what stands around it as much as there is room for."""
+        count, filled = self.policy.count_tokens, list(chosen)
+        left = self.policy.token_budget - count(block(filled))
+        known = {cube.id for cube in chosen}
+        for cube in more:
+            cost = count(line(cube) + "\n")
+            if cube.id in known or cost > left or (room and not room([*filled, cube])):
+                continue
+            known.add(cube.id)
+            filled.append(cube)
+            left -= cost
+        return filled
 
 
 def is_only(cube: MemCube, types: Collection[str]) -> bool:

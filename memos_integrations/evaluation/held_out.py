@@ -2,7 +2,7 @@
 
 The search for weights is small and the same each time: from a plain hybrid, where meaning and words
 weigh alike and nothing else weighs anything, one pass over :data:`GRID`, one weight after the
-other, each set to what is best on the other conversations.
+other, each set to what is best on the other conversations, and left as it is if nothing is better.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _best(asked: _Asked, talks: Sequence[Conversation]) -> SearchPolicy:
     best = NEUTRAL
     for name, values in GRID.items():
         tried: list[Any] = [replace(best, **{name: value}) for value in values]
-        best = max(tried, key=lambda one: asked.worth(talks, one))
+        best = max([best, *tried], key=lambda one: asked.worth(talks, one))
     return best
 
 

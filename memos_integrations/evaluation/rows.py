@@ -35,6 +35,12 @@ _PARTS: dict[str, dict[str, Any]] = {
     "brief": {"brief": 0.0},
 }
 
+_OFF: dict[str, dict[str, Any]] = {
+    "question": {"question": 0.1},
+    "two parts": {"two_parts": 1.0},
+}
+"""What is off in the default, and how it is turned on."""
+
 
 def policies() -> dict[str, SearchPolicy]:
     """The default, and its two sources alone, without any other part."""
@@ -47,13 +53,16 @@ def policies() -> dict[str, SearchPolicy]:
 
 
 def ablation(policy: SearchPolicy | None = None) -> dict[str, SearchPolicy]:
-    """A policy, and the same without each part that is on in it."""
+    """A policy, and the same without each part that is on in it, and with each that is off."""
     whole = policy or SearchPolicy()
     known = {field.name for field in fields(SearchPolicy)}
     rows = {DEFAULT: whole}
     for name, off in _PARTS.items():
         if off.keys() <= known and any(getattr(whole, part) for part in off):
             rows[f"without {name}"] = replace(whole, **off)
+    for name, on in _OFF.items():
+        if not any(getattr(whole, part) for part in on):
+            rows[f"with {name}"] = replace(whole, **on)
     return rows
 
 

@@ -21,8 +21,6 @@ class Table(NamedTuple):
 
 _MAIN = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50", "hit@10", "ndcg@10", "mrr")
 _PRICE = (*(f"recall in {budget:,} tokens" for budget in BUDGETS), "tokens of the first 10")
-CERTAIN = ("recall@10", "mrr", *(f"recall in {budget:,} tokens" for budget in BUDGETS[:2]))
-"""Figures that are shown with their intervals."""
 _SESSIONS = ("session hit@10", "session of the first 10")
 
 
@@ -30,7 +28,8 @@ def tables(report: Report) -> list[Table]:
     """How much is found; with what certainty; by category; at what price."""
     data = report.data
     about = f"{len(data.conversations)} conversations, {data.turns:,} turns, {data.questions:,}"
-    found = [_figures(f"{data.name}: {about} questions", report, _MAIN), certainty(report)]
+    found = [_figures(f"{data.name}: {about} questions", report, _MAIN)]
+    found += [certainty(report, ("recall@10", "mrr")), certainty(report, _PRICE[:2])]
     if len(data.categories) > 1:
         found += [by_category(report, figure) for figure in ("recall@10", "mrr")]
     price = _figures("price, and sessions", report, (*_PRICE, *_SESSIONS))
@@ -47,19 +46,19 @@ def _figures(title: str, report: Report, figures: Sequence[str]) -> Table:
     return Table(title, ["row", *figures], rows)
 
 
-def certainty(report: Report) -> Table:
+def certainty(report: Report, figures: Sequence[str]) -> Table:
     """95% intervals, and how far the default is before each row, question by question."""
     rows: list[list[str | float]] = []
     for row in report.rows:
         cells: list[str | float] = [row]
-        for figure in CERTAIN:
+        for figure in figures:
             cells.append(_between(report.interval(row, figure)))
             if DEFAULT in report.rows:
                 same = row == DEFAULT
                 cells.append("" if same else _between(report.lead(DEFAULT, row, figure)))
         rows.append(cells)
     columns = ["row"]
-    for figure in CERTAIN:
+    for figure in figures:
         columns.append(figure)
         if DEFAULT in report.rows:
             columns.append(f"{DEFAULT} leads by")

@@ -18,6 +18,7 @@ from langgraph.runtime import Runtime
 
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.interface.rewriting import Rewriter
 from memos_integrations.langchain.scope import NamespaceOf, Scope, thread_of
 from memos_integrations.memos import MemOS
 from memos_integrations.offload import offload
@@ -54,7 +55,8 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
       ``{"type": "ephemeral"}`` for Anthropic. Others cache prefixes unasked. Use it with
       ``order="use"``; :class:`HostedPrefixCache` reports what it saves.
     - ``limit``, ``token_budget``, ``count_tokens``: how much is recalled. Recorded
-      questions never are. ``filters`` as in :meth:`MemorySession.search`.
+      questions never are. ``filters`` and ``rewrite`` as in :meth:`MemorySession.search`.
+      ``around``: how many turns before and after each recalled one fill what is left of the budget.
     - ``recall_timeout`` in seconds, ``on_error``: with ``"ignore"`` the agent goes on without
       memory and a warning is logged; with ``"raise"`` it fails.
     - ``record``: ``"turn"`` remembers what the user and the assistant said, ``"user"`` only the
@@ -80,6 +82,8 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         token_budget: int = 1_000,
         count_tokens: Callable[[str], int] = about_tokens,
         filters: Mapping[str, Any] | None = None,
+        around: int = 0,
+        rewrite: Rewriter | None = None,
         recall_timeout: float | None = 2.0,
         on_error: Literal["ignore", "raise"] = "ignore",
         record: Literal["turn", "user", "nothing"] = "turn",
@@ -103,6 +107,8 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
                 token_budget=token_budget,
                 count_tokens=count_tokens,
                 filters=filters,
+                around=around,
+                rewrite=rewrite,
                 timeout=recall_timeout,
                 on_error=on_error,
             )

@@ -13,6 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict
 
+from memos_integrations.operation.retrieving.policy import SearchPolicy
 from memos_integrations.query import Hit
 from memos_integrations.session import MemorySession
 
@@ -22,7 +23,7 @@ class MemOSRetriever(BaseRetriever):
 
     Documents have the memory's id, its text as ``page_content``, and the keys of
     :meth:`memos_integrations.Hit.metadata`: version, score and its parts, reason, times.
-    ``limit``, ``filters`` and ``min_score`` can be given per call:
+    ``limit``, ``filters``, ``min_score``, ``policy`` and ``rewrite`` can be given per call:
     ``retriever.invoke(question, limit=3)``.
     """
 
@@ -36,6 +37,10 @@ class MemOSRetriever(BaseRetriever):
     """As in :meth:`memos_integrations.MemorySession.search`."""
     min_score: float = 0.0
     """Hits below are left out (0 to 1)."""
+    policy: SearchPolicy | None = None
+    """How this retriever's searches weigh, if not as the store's."""
+    rewrite: Any = None
+    """Other wordings to search with, as in :meth:`memos_integrations.MemorySession.search`."""
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
@@ -59,7 +64,13 @@ class MemOSRetriever(BaseRetriever):
         )
 
     def _with(self, options: dict[str, Any]) -> dict[str, Any]:
-        own = {"limit": self.limit, "filters": self.filters, "min_score": self.min_score}
+        own = {
+            "limit": self.limit,
+            "filters": self.filters,
+            "min_score": self.min_score,
+            "policy": self.policy,
+            "rewrite": self.rewrite,
+        }
         return {**own, **options}
 
 

@@ -306,6 +306,7 @@ class MemOSMemory(BaseMemory):
                 "filters": None if policy.filters is None else dict(policy.filters),
                 "leave_out": list(policy.leave_out),
                 "order": policy.order,
+                "around": policy.around,
                 "timeout": policy.timeout,
                 "on_error": policy.on_error,
             },

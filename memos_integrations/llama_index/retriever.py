@@ -10,7 +10,9 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 
+from memos_integrations.interface.rewriting import Rewriter
 from memos_integrations.llama_index.filters import as_filters
+from memos_integrations.operation.retrieving.policy import SearchPolicy
 from memos_integrations.query import Hit
 from memos_integrations.session import MemorySession
 
@@ -24,7 +26,7 @@ class MemOSRetriever(BaseRetriever):
     Nodes have the memory's id and text, its score, and the keys of
     :meth:`memos_integrations.Hit.metadata` as metadata; of these, models are shown only the
     speaker and the times. ``filters`` are ``MetadataFilters``, or those of
-    :meth:`memos_integrations.MemorySession.search`.
+    :meth:`memos_integrations.MemorySession.search`, as are ``policy`` and ``rewrite``.
     """
 
     def __init__(
@@ -34,12 +36,15 @@ class MemOSRetriever(BaseRetriever):
         limit: int = 10,
         filters: MetadataFilters | Mapping[str, Any] | None = None,
         min_score: float = 0.0,
+        policy: SearchPolicy | None = None,
+        rewrite: Rewriter | None = None,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
         super().__init__(callback_manager=callback_manager, verbose=verbose)
         self.session = session
         self.limit, self.filters, self.min_score = limit, as_filters(filters), min_score
+        self.policy, self.rewrite = policy, rewrite
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return [_node(hit) for hit in self.session.search(query_bundle.query_str, **self._options)]
@@ -50,7 +55,13 @@ class MemOSRetriever(BaseRetriever):
 
     @property
     def _options(self) -> dict[str, Any]:
-        return {"limit": self.limit, "filters": self.filters, "min_score": self.min_score}
+        return {
+            "limit": self.limit,
+            "filters": self.filters,
+            "min_score": self.min_score,
+            "policy": self.policy,
+            "rewrite": self.rewrite,
+        }
 
 
 def _node(hit: Hit) -> NodeWithScore:

@@ -34,11 +34,13 @@ from memos_integrations.errors import (
     InvalidInputError,
     VersionConflictError,
 )
+from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.lookups import NamespaceRow
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.records import Activity, Parts
 from memos_integrations.infrastructure.shelves import Shelves
+from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.memories.plaintext import embedding_text
@@ -50,6 +52,7 @@ from memos_integrations.operation.retrieval import (
     retrieve,
     without_names,
 )
+from memos_integrations.operation.retrieving.wordings import Found, together
 from memos_integrations.operation.sensitive.guard import moved
 from memos_integrations.protocols import Clock, Embedder, IdSource, Vectors
 from memos_integrations.query import Hit, MemoryCall
@@ -168,8 +171,11 @@ class MemOperator:
         vector: Vectors | None = None,
         choose: Choose | None = None,
         counted: bool = True,
+        also: Sequence[tuple[MemoryCall, float]] = (),
     ) -> list[Hit]:
         """The best memories for a question; each counts as used, if that is ``counted``.
+
+        ``also``: other wordings or parts of it, and what their scores are multiplied with.
 
         ``vector``: the question's, where it is known; else it is embedded. ``choose``: a moment of
         the past to search in; then nothing counts as used.
@@ -181,6 +187,25 @@ class MemOperator:
         view_of = partial(self._vault.snapshot, path)
         if choose is not None:
             view_of = partial(self._vault.snapshot_at, path, choose)
+        find = partial(self._found, view_of, limit=limit, clauses=clauses, policy=policy)
+        found = find(call, vector=vector)
+        for other, weight in also:
+            found = together(found, [(other.text, find(other))], weight)[:limit]
+        kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
+        if choose is None and counted:
+            self._vault.record_uses([pk for pk, _ in kept])
+        return [hit for _, hit in kept]
+
+    def _found(
+        self,
+        view_of: Callable[[], AbstractContextManager[Snapshot]],
+        call: MemoryCall,
+        *,
+        limit: int,
+        clauses: Sequence[Clause],
+        policy: SearchPolicy,
+        vector: Vectors | None = None,
+    ) -> Found:
         named: frozenset[str] = frozenset()
         if policy.speaker and call.entities:
             with view_of() as view:  # closed while the model embeds
@@ -193,11 +218,7 @@ class MemOperator:
         with view_of() as view:
             if view.namespace is None:
                 return []
-            found = retrieve(view, question, policy=policy, limit=limit, filters=clauses)
-        kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
-        if choose is None and counted:
-            self._vault.record_uses([pk for pk, _ in kept])
-        return [hit for _, hit in kept]
+            return retrieve(view, question, policy=policy, limit=limit, filters=clauses)
 
     def shelve(self, who: Principal, shelf: str, wanted: Sequence[KeyedDraft]) -> None:
         """Embed and write what is to stand under keys, all or none."""

@@ -15,9 +15,12 @@ from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface import logquery
 from memos_integrations.interface.logquery import LogQuery
 from memos_integrations.interface.reader import MemReader
+from memos_integrations.interface.rewriting import Rewriter, wordings
+from memos_integrations.interface.two_parts import parts_of
 from memos_integrations.offload import offload
 from memos_integrations.operation.operator import Choose, MemOperator
 from memos_integrations.operation.retrieval import SearchPolicy
+from memos_integrations.operation.retrieving.beside import MOST, turns_around
 from memos_integrations.protocols import Clock, Vectors
 from memos_integrations.query import Hit, TimeWindow
 from memos_integrations.verbs.arguments import check_limit, narrowed, strings
@@ -73,6 +76,33 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
         """:meth:`get_many` in a worker thread."""
         return await offload(self.get_many, ids)
 
+    def around(
+        self,
+        ids: Iterable[str],
+        *,
+        turns: int = 1,
+        filters: Mapping[str, Any] | None = None,
+    ) -> builtins.list[builtins.list[MemCube]]:
+        """The turns that were said around each of these memories: so many before, so many after.
+
+        Oldest first, without the memory itself, and only those of its talk: not of another
+        namespace, and less than an hour away. One list for each id, in the order asked for; it is
+        empty for what is no turn, is alone, or is not to be seen. ``turns``: 1 or 2; ``filters``
+        as in :meth:`search`.
+        """
+        if isinstance(turns, bool) or not isinstance(turns, int) or not 1 <= turns <= MOST:
+            raise InvalidInputError(f"turns is {turns!r}: give 1 or {MOST}")
+        wanted = [check_id(one) for one in strings(ids, "ids")]
+        clauses = self._vault.clauses(filters)
+        with self._view() as view:
+            return turns_around(view, wanted, turns, clauses)
+
+    async def aaround(
+        self, ids: Iterable[str], **options: Any
+    ) -> builtins.list[builtins.list[MemCube]]:
+        """:meth:`around` in a worker thread."""
+        return await offload(self.around, ids, **options)
+
     def search(
         self,
         query: str,
@@ -84,6 +114,7 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
         min_score: float = 0.0,
         policy: SearchPolicy | None = None,
         vector: Vectors | None = None,
+        rewrite: Rewriter | None = None,
     ) -> builtins.list[Hit]:
         """The memories that answer ``query``, best first, at most ``limit``.
 
@@ -91,8 +122,10 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
         with ``$eq $ne $gt $gte $lt $lte $in``, and ``metadata.<key>``. ``window`` keeps only
         memories whose event time lies in it. ``min_score`` drops hits below it (scores are 0 to
         1). ``policy`` replaces the store's weights for this call. ``vector`` is the question as
-        :meth:`embed` gave it, for who asks the same words again. A search sees every ``add`` that
-        returned before it.
+        :meth:`embed` gave it, for who asks the same words again. ``rewrite`` (a function from the
+        question to other wordings, a LangChain chat model or a LlamaIndex LLM) has the question
+        searched in those words, too; a memory counts by the best of them. A search sees every
+        ``add`` that returned before it.
         """
         check_limit(limit)
         if (
@@ -103,7 +136,11 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
             raise InvalidInputError(f"min_score is {min_score!r}: give a number from 0 to 1")
         if policy is not None and not isinstance(policy, SearchPolicy):
             raise InvalidInputError(f"policy is {policy!r}: give a SearchPolicy")
-        call = self._reader.ask(query, now=self._clock.now())
+        now = self._clock.now()
+        call = self._reader.ask(query, now=now)
+        also = [(part, 1.0) for part in wordings(rewrite, query)] if rewrite is not None else []
+        if weight := (policy or self._operator.policy).two_parts:
+            also += [(part, weight) for part in parts_of(query)]
         return self._operator.search(
             self.namespace,
             call,
@@ -113,6 +150,7 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
             policy=policy,
             vector=vector,
             choose=self._moment_of_search(),
+            also=[(self._reader.ask(words, now=now), weight) for words, weight in also],
         )
 
     async def asearch(self, query: str, **options: Any) -> builtins.list[Hit]:

@@ -489,7 +489,7 @@ async def test_async_twins_do_what_the_verbs_do(open_store: Opener, tmp_path: Pa
 
 def test_every_verb_has_its_twin() -> None:
     verbs = {"add", "get", "search", "update", "delete", "history", "lineage", "count", "list"}
-    verbs |= {"get_many", "uses", "record_uses", "embed"}
+    verbs |= {"around", "get_many", "uses", "record_uses", "embed"}
     verbs |= {"branch", "branches", "merge_branch", "drop_branch", "organise", "links", "topics"}
     verbs |= {"append", "merge", "archive", "restore", "freeze", "unfreeze", "life", "tidy"}
     verbs |= {"as_of", "snapshot", "snapshots", "forget_snapshot", "diff", "rollback"}

@@ -40,6 +40,9 @@ class SearchPolicy:
     """How many of each source are looked at, at least."""
     links: float = 0.0
     """Weight of being linked to what the other sources found first (see ``organise``)."""
+    two_parts: float = 0.0
+    """Where a question asks two things, what the scores of its parts are multiplied with; 0: it is
+    searched as it stands."""
     superseded: float = 1.0
     """0: leave what was replaced where it is; else what replaced it comes first."""
     untrusted: float = 0.6

@@ -74,7 +74,7 @@ def with_turns_around(
     before: dict[int, int] = {}
     for row in rows:
         for earlier, later in pairwise(row):
-            if earlier is not None and later is not None and _one_talk(near, earlier, later):
+            if earlier is not None and later is not None and one_talk(near, earlier, later):
                 before[later] = earlier
     within = about.keys() | before.keys() | set(before.values())
     kept = {pk: one for pk, one in near.items() if pk in within}
@@ -109,7 +109,8 @@ def _pool(
     )
 
 
-def _one_talk(about: Mapping[int, About], earlier: int, later: int) -> bool:
+def one_talk(about: Mapping[int, About], earlier: int, later: int) -> bool:
+    """Whether both are turns, with less than an hour in between."""
     one, other = about.get(earlier), about.get(later)
     if one is None or other is None or not (one.is_turn and other.is_turn):
         return False

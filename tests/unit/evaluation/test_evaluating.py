@@ -86,6 +86,8 @@ def test_each_part_of_the_default_is_taken_away_in_turn() -> None:
     assert {"without meaning", "without words", "without speaker"} <= rows.keys()
     assert all(policy != SearchPolicy() for policy in rows.values())
     assert "without speaker" not in ablation(SearchPolicy(speaker=0))
+    assert rows["with two parts"].two_parts == 1.0
+    assert "with question" not in ablation(SearchPolicy(question=0.1))
 
 
 def test_tables_and_pictures(tmp_path: Path) -> None:
