@@ -28,9 +28,8 @@ GRID: Mapping[str, tuple[float, ...]] = {
 }
 """The weights that are chosen, in this order, and what each may be."""
 
-NEUTRAL = SearchPolicy(
-    **{**dict.fromkeys(GRID, 0.0), "lexical": 1.0, "dense": 1.0, "question": 0.0}
-)
+_PLAIN: dict[str, Any] = {**dict.fromkeys(GRID, 0.0), "question": 0.0, "lexical": 1.0}
+NEUTRAL = SearchPolicy(**_PLAIN)
 """A plain hybrid of meaning and words."""
 
 SHOWN = ("recall@10", "mrr", "recall in 500 tokens", "recall in 1,000 tokens")
@@ -73,8 +72,9 @@ def leave_one_out(
 def _best(asked: _Asked, talks: Sequence[Conversation]) -> SearchPolicy:
     best = NEUTRAL
     for name, values in GRID.items():
-        tried: list[Any] = [replace(best, **{name: value}) for value in values]
-        best = max([best, *tried], key=lambda one: asked.worth(talks, one))
+        each: list[dict[str, Any]] = [{name: value} for value in values]
+        tried = [best, *(replace(best, **one) for one in each)]
+        best = max(tried, key=lambda one: asked.worth(talks, one))
     return best
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from memos_integrations.infrastructure.lexical import tells
 from memos_integrations.protocols import Vectors
@@ -26,7 +27,7 @@ class Question:
     named: frozenset[str] = frozenset()
     """The speakers of this namespace whom the question names."""
 
-    @property
+    @cached_property
     def words(self) -> str:
         """What is asked without the names of speakers, which stand in all that they said."""
         return without_names(self.call.text, self.named)
