@@ -366,3 +366,13 @@ def test_a_question_that_says_something_is_recalled(alice: MemorySession) -> Non
     found = search.invoke({"query": "walnuts"})
     assert "What may I eat" in found
     assert "What about" not in found
+
+
+def test_the_turns_around_what_is_recalled(alice: MemorySession) -> None:
+    said = ["What do you paint?", "Harbours.", "In oil, since school."]
+    alice.add([{"role": "user", "content": text} for text in said])
+    model = ScriptedModel(line=polite)
+    middle = MemOSMiddleware(alice, limit=1, around=1, record="nothing", rewrite=lambda _: ["oil"])
+    talk(create_agent(model, [], middleware=[middle]), "harbours")
+    assert "user: Harbours." in words(model.prompts[0])
+    assert "user: In oil, since school." in words(model.prompts[0])

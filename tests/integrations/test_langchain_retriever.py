@@ -16,7 +16,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnablePassthrough
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
-from memos_integrations import MemorySession, MemOS
+from memos_integrations import MemorySession, MemOS, SearchPolicy
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.langchain import MemOSRetriever
 from memos_integrations.testing import WordEmbedder
@@ -136,3 +136,15 @@ def test_in_a_chain(retriever: MemOSRetriever) -> None:
         | StrOutputParser()
     )
     assert chain.invoke("what must I not cook?") == "No walnuts."
+
+
+def test_a_chat_model_may_ask_in_other_words(alice: MemorySession) -> None:
+    alice.add(FACTS)
+    model = FakeListChatModel(responses=["1. trumpet\n2. brass instrument"])
+    policy = SearchPolicy(dense=0.0)
+    plain = MemOSRetriever(session=alice, policy=policy)
+    assert plain.invoke("horn") == []
+    found = MemOSRetriever(session=alice, policy=policy, rewrite=model).invoke("horn")
+    assert [document.page_content for document in found] == ["Jonas plays the trumpet"]
+    assert [one.id for one in plain.invoke("horn", rewrite=model)] == [found[0].id]
+    assert "asked as 'trumpet'" in found[0].metadata["why"]

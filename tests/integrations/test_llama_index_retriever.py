@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from typing import Any
 
 import pytest
-from llama_index.core.llms import MockLLM
+from llama_index.core.llms import CompletionResponse, MockLLM
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode
 
-from memos_integrations import MemorySession
+from memos_integrations import MemorySession, SearchPolicy
 from memos_integrations.langchain import MemOSRetriever as LangChainRetriever
 from memos_integrations.llama_index import MemOSRetriever
 
@@ -86,3 +87,16 @@ def test_both_frameworks_recall_the_same(retriever: MemOSRetriever, alice: Memor
     assert [d.id for d in documents] == [n.node.node_id for n in nodes]
     same = [n.node.metadata | {"score": n.score} for n in nodes]
     assert [d.metadata for d in documents] == same
+
+
+class Rewriting(MockLLM):
+    def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:
+        assert prompt.endswith("Question: horn\n")
+        return CompletionResponse(text="- trumpet\n- brass instrument")
+
+
+def test_an_llm_may_ask_in_other_words(retriever: MemOSRetriever, alice: MemorySession) -> None:
+    policy = SearchPolicy(dense=0.0)
+    assert MemOSRetriever(alice, policy=policy).retrieve("horn") == []
+    found = MemOSRetriever(alice, policy=policy, rewrite=Rewriting()).retrieve("horn")
+    assert [node.node.get_content() for node in found] == ["Jonas plays the trumpet"]
