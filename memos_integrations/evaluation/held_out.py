@@ -24,11 +24,10 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "talk": (0.0, 0.25, 0.5, 1.0),
     "event_time": (0.0, 0.35, 0.7, 1.4),
     "dated": (0.0, 0.15, 0.3),
-    "brief": (0.0, 0.2, 0.4),
 }
 """The weights that are chosen, in this order, and what each may be."""
 
-_PLAIN: dict[str, Any] = {**dict.fromkeys(GRID, 0.0), "question": 0.0, "lexical": 1.0}
+_PLAIN: dict[str, Any] = {**dict.fromkeys(GRID, 0.0), "question": 0.0, "brief": 0.0, "lexical": 1.0}
 NEUTRAL = SearchPolicy(**_PLAIN)
 """A plain hybrid of meaning and words."""
 

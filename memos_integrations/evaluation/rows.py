@@ -37,6 +37,7 @@ _PARTS: dict[str, dict[str, Any]] = {
 
 _OFF: dict[str, dict[str, Any]] = {
     "question": {"question": 0.1},
+    "brief": {"brief": 0.2},
     "two parts": {"two_parts": 1.0},
 }
 """What is off in the default, and how it is turned on."""

@@ -31,7 +31,7 @@ class SearchPolicy:
     """Weight of having a time of its own, where the question asks when."""
     question: float = 0.0
     """What a turn that is itself a question loses."""
-    brief: float = 0.2
+    brief: float = 0.0
     """What the briefest turns lose; those of forty words and more nothing."""
     recency: float = 0.0
     """Weight of newness: halves every ``half_life_days`` since the event (or the writing)."""
