@@ -127,7 +127,6 @@ def test_a_memory_is_found_by_who_said_it_and_when(alice: MemorySession) -> None
         "lexical",
         "talk",
         "speaker",
-        "brief",
     }
     assert texts(alice, "what about 1 January 2026?", limit=1, policy=DENSE) == ["plums"]
 

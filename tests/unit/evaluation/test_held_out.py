@@ -29,12 +29,12 @@ DATA = Labelled("three", (talk("a"), talk("b"), talk("c"), Conversation("silent"
 
 
 def folds(likes: dict[str, float], asked: list[tuple[str, SearchPolicy]]) -> list[HeldOut]:
-    """A search that finds the answer first only if the talk's own weight of ``brief`` is used."""
+    """A search that finds the answer first only if the talk's own weight of ``dated`` is used."""
 
     def row_of(policy: SearchPolicy):  # type: ignore[no-untyped-def]
         def row(conversation: Conversation) -> Search:
             asked.append((conversation.id, policy))
-            right = policy.brief == likes[conversation.id]
+            right = policy.dated == likes[conversation.id]
             return lambda question, limit: ["3", "0"] if right else ["0", "3"]
 
         return row
@@ -44,9 +44,9 @@ def folds(likes: dict[str, float], asked: list[tuple[str, SearchPolicy]]) -> lis
 
 def test_the_one_left_out_has_no_say() -> None:
     asked: list[tuple[str, SearchPolicy]] = []
-    found = folds({"a": 0.4, "b": 0.2, "c": 0.2}, asked)
+    found = folds({"a": 0.3, "b": 0.15, "c": 0.15}, asked)
     assert [one.conversation for one in found] == ["a", "b", "c"]
-    assert found[0].chosen["brief"] == 0.2  # b and c chose, and a is not served by it
+    assert found[0].chosen["dated"] == 0.15  # b and c chose, and a is not served by it
     assert found[0].figures["chosen on the others"]["mrr"] == 0.5
     assert found[0].figures.keys() == {"plain hybrid", "chosen on the others", "default"}
     assert len(asked) == len(set(asked))  # nothing is asked twice
