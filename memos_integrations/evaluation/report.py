@@ -13,6 +13,8 @@ from memos_integrations.evaluation.intervals import Interval, interval
 from memos_integrations.evaluation.labelled import Labelled
 from memos_integrations.evaluation.scoring import Figures
 
+_CERTAIN = ("recall@10", "mrr", "recall in 500 tokens", "recall in 1,000 tokens")
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -65,7 +67,10 @@ class Report:
         return np.array([wanted is None or one == wanted for one in each])
 
     def plain(self) -> dict[str, Any]:
-        """JSON-plain: every mean, by row and category, and intervals of the two main figures."""
+        """JSON-plain: every mean, by row and category, and intervals of the main figures.
+
+        Of those, too, how far the first row leads.
+        """
         return {
             "data": self.data.name,
             "conversations": len(self.data.conversations),
@@ -83,7 +88,10 @@ class Report:
         }
         return {
             "all": {name: self.mean(row, name) for name in names},
-            "interval": {name: self.interval(row, name) for name in ("recall@10", "mrr")},
+            "interval": {name: self.interval(row, name) for name in _CERTAIN},
+            "the first row leads by": {
+                name: self.lead(next(iter(self.rows)), row, name) for name in _CERTAIN
+            },
             "by category": by_category,
             "recall@10 by conversation": {
                 one.id: self.in_conversation(row, "recall@10", one.id)
