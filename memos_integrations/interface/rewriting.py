@@ -6,6 +6,7 @@ it is never stored, and what is found passes the same gate.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -57,8 +58,10 @@ def _asker(rewriter: Rewriter) -> Callable[[str], Any]:
     if callable(getattr(rewriter, "invoke", None)):  # LangChain
         return lambda question: _text(rewriter.invoke(PROMPT.format(question=question)))
     if callable(getattr(rewriter, "complete", None)):  # LlamaIndex
-        return lambda question: _text(rewriter.complete(PROMPT.format(question=question)))
-    if callable(rewriter):
+        return lambda question: _text(
+            rewriter.complete(PROMPT.format(question=question), formatted=True)
+        )
+    if callable(rewriter) and not inspect.iscoroutinefunction(rewriter):
         given: Callable[[str], Any] = rewriter
         return given
     raise InvalidInputError(

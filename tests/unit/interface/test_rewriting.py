@@ -37,7 +37,8 @@ class ChatModel:
 class Llm:
     """As LlamaIndex's: ``complete``, and a completion with ``text``."""
 
-    def complete(self, prompt: str) -> Completion:
+    def complete(self, prompt: str, formatted: bool) -> Completion:
+        assert formatted
         return Completion(f"1. {prompt.splitlines()[-1].removeprefix('Question: ').upper()}!\n")
 
 
@@ -66,7 +67,11 @@ def test_faults_have_one_type_and_say_what_to_do() -> None:
 
     with pytest.raises(ModelError, match=r"TimeoutError: no answer.*without `rewrite`"):
         wordings(broken, "what?")
-    for wrong in (7, "a model"):
+
+    async def late(_: str) -> list[str]:
+        return ["too late"]
+
+    for wrong in (7, "a model", late):
         with pytest.raises(InvalidInputError, match="LangChain chat model"):
             wordings(wrong, "what?")
     with pytest.raises(InvalidInputError, match="give strings"):
