@@ -64,6 +64,8 @@ class SearchPolicy:
             raise InvalidInputError("dense and lexical are both 0: nothing would be searched")
         if self.candidates < 1 or not self.half_life_days > 0:
             raise InvalidInputError("candidates and half_life_days must be positive")
+        if self.two_parts > 1:
+            raise InvalidInputError(f"two_parts is {self.two_parts}: give a number from 0 to 1")
         if not 0 < self.untrusted <= 1:
             raise InvalidInputError(f"untrusted is {self.untrusted}: give a number over 0, up to 1")
 

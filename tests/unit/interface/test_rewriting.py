@@ -107,6 +107,11 @@ def test_a_question_of_two_parts_finds_both(fleet: MemorySession) -> None:
     )
 
 
+def test_a_part_counts_no_more_than_the_whole() -> None:
+    with pytest.raises(InvalidInputError, match="two_parts"):
+        SearchPolicy(two_parts=1.5)
+
+
 def test_the_past_is_asked_in_other_words_too(fleet: MemorySession) -> None:
     fleet.snapshot("then")
     fleet.add("the kayak is mended")
