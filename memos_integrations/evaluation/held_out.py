@@ -14,7 +14,7 @@ from typing import Any
 
 from memos_integrations.evaluation.labelled import Conversation, Labelled
 from memos_integrations.evaluation.rows import Row
-from memos_integrations.evaluation.scoring import LONG, SHORT, Count, Figures, score
+from memos_integrations.evaluation.scoring import SHORT, Count, Figures, score
 from memos_integrations.operation.retrieving.policy import SearchPolicy
 
 GRID: Mapping[str, tuple[float, ...]] = {
@@ -33,6 +33,9 @@ NEUTRAL = SearchPolicy(**_PLAIN)
 
 SHOWN = ("recall@10", "mrr", "recall in 500 tokens", "recall in 1,000 tokens")
 """The figures of a row."""
+
+ENOUGH = 50
+"""How many a search is asked for: more than 1,000 tokens hold, and half the work of a hundred."""
 
 CHOSEN_BY = ("recall@10", "mrr", "recall in 1,000 tokens")
 """Weights are chosen by the mean of these."""
@@ -100,7 +103,7 @@ class _Asked:
             costs = {turn.id: self._count(turn.line) for turn in talk.turns}
             found = []
             for one in talk.questions:
-                long = search(one.text, LONG)
+                long = search(one.text, ENOUGH)
                 found.append(score(long[:SHORT], long, one, turns, costs.__getitem__))
             self._known[key] = found
         return self._known[key]
