@@ -1,10 +1,11 @@
 """Evidence recall on LoCoMo and the like, ours and others' memories side by side.
 
 ``python benchmarks/locomo_retrieval.py --data locomo10.json [--ablation] [--peers]
-[--report FOLDER]``. One namespace a conversation, one memory a turn; every row uses the same
-embedder, and its work is not in the milliseconds. Recall@k is the mean over questions of the
+[--ranker] [--report FOLDER]``. One namespace a conversation, one memory a turn; every row uses the
+same embedder, and its work is not in the milliseconds. Recall@k is the mean over questions of the
 share of their evidence among the first k. See ``memos_integrations.evaluation``.
 
+``--ranker``: also a ranker that is learned on the other conversations, for each conversation.
 ``--leave-one-out``: instead of these rows, for each conversation the weights that a small search
 chooses on the others, beside a plain hybrid and the default.
 
@@ -25,6 +26,7 @@ from memos_integrations.evaluation.held_out import leave_one_out
 from memos_integrations.evaluation.labelled import Labelled
 from memos_integrations.evaluation.loading import load
 from memos_integrations.evaluation.pictures import write_report
+from memos_integrations.evaluation.ranking import left_out
 from memos_integrations.evaluation.remembering import RememberingEmbedder
 from memos_integrations.evaluation.report import Report
 from memos_integrations.evaluation.rows import ablation, any_policy, ours, policies
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ablation", action="store_true", help="each part off in turn")
     parser.add_argument("--peers", action="store_true", help="others' memories, too")
+    parser.add_argument("--ranker", action="store_true", help="also learned, one left out")
     parser.add_argument("--leave-one-out", action="store_true", help="weights chosen on others")
     parser.add_argument("--only", help="rows whose names hold this, beside the default")
     parser.add_argument("--report", type=Path, help="a folder for report.html and recall.png")
@@ -56,7 +59,8 @@ def main() -> None:
         return
     policy = {**policies(), **(ablation() if options.ablation else {})}
     others, missing = peers(embedder) if options.peers else ({}, {})
-    with ours(embedder, policy) as rows:
+    learned = left_out(labelled) if options.ranker else None
+    with ours(embedder, policy, learned) as rows:
         rows = {**rows, **others}
         if options.only:
             rows = {

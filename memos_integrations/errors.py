@@ -34,6 +34,11 @@
     │       ├── WrongModelError (ValueError)    it was made for another model
     │       ├── AdapterCorruptError (ValueError) its file, or a checkpoint, is damaged
     │       └── AdapterGoneError (LookupError)  it, or what it was made of, was changed or erased
+    ├── RerankError (ValueError)              a reranker gave no proper scores; searches log it
+    ├── RankerError (ValueError)              a learned ranker cannot be trained or loaded
+    │   ├── FeedbackError                     too little feedback to learn from
+    │   ├── RankerCorruptError                its file is damaged, or is no ranker
+    │   └── RankerMismatchError               it was learned with other features
     ├── ArchiveError (ValueError)             an archive is damaged, hostile, or of a newer release
     ├── PackageError (ValueError)             a package is altered, badly signed, expired or older
     ├── RecallTimeoutError (TimeoutError)     the memory took longer than it was given
@@ -270,6 +275,26 @@ class AdapterCorruptError(ParameterMemoryError, ValueError):
 
 class AdapterGoneError(ParameterMemoryError, LookupError):
     """The adapter, or a memory it was made of, was changed or erased: train it anew."""
+
+
+class RerankError(MemOSError, ValueError):
+    """A reranker gave no proper scores. Searches log it and answer in their own order."""
+
+
+class RankerError(MemOSError, ValueError):
+    """A learned ranker cannot be trained or loaded."""
+
+
+class FeedbackError(RankerError):
+    """There is too little feedback to learn from; the message says how much it takes."""
+
+
+class RankerCorruptError(RankerError):
+    """The file of a ranker is damaged, or holds something else: train it anew."""
+
+
+class RankerMismatchError(RankerError):
+    """The ranker was learned with other features, or by a newer release: train it anew."""
 
 
 class ArchiveError(MemOSError, ValueError):

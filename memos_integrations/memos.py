@@ -29,6 +29,7 @@ from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked
+from memos_integrations.models.cross_encoder import as_reranker
 from memos_integrations.operation.door import Door
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.organiser import Judge
@@ -41,7 +42,7 @@ from memos_integrations.operation.sensitive.guard import guard_of
 from memos_integrations.operation.sensitive.policy import SensitivePolicy
 from memos_integrations.operation.sensitive.reseal import reseal_all
 from memos_integrations.operation.suspicion import QuarantinePolicy
-from memos_integrations.protocols import Clock, Embedder, IdSource, SystemClock
+from memos_integrations.protocols import Clock, Embedder, IdSource, Reranker, SystemClock
 from memos_integrations.session import MemorySession
 
 _QUARANTINE = QuarantinePolicy()
@@ -67,13 +68,20 @@ class MemOS:
         search_policy: SearchPolicy,
         organise: bool | Judge = False,
         door: Door | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self._organise = organise
         self.vault = vault
         """The layer below, for tools and benchmarks."""
         self._reader, self._clock = reader, clock
         self._operator = MemOperator(
-            vault, embedder, clock=clock, ids=ids, policy=search_policy, door=door
+            vault,
+            embedder,
+            clock=clock,
+            ids=ids,
+            policy=search_policy,
+            door=door,
+            reranker=reranker,
         )
         self.ledger = Ledger(vault.id)
         """Which memories have been shown to a model, for :mod:`memos_integrations.local_chat`."""
@@ -100,6 +108,7 @@ class MemOS:
         clock: Clock | None = None,
         ids: IdSource | None = None,
         search_policy: SearchPolicy | None = None,
+        reranker: object | None = None,
         index_policy: IndexPolicy | None = None,
         organise: bool | Judge = False,
         audit_reads: bool | None = None,
@@ -111,13 +120,15 @@ class MemOS:
 
         ``embedder``: an :class:`~memos_integrations.protocols.Embedder`, or any LangChain
         ``Embeddings`` or LlamaIndex ``BaseEmbedding``; by default the bundled all-MiniLM-L6-v2.
-        ``organise``: compare each memory that is added with the others, by rules or by a judge
-        that is given; see :meth:`MemorySession.organise`. ``audit_reads``: whether readings stand
-        in the audit log, as changes and refusals always do; by default where access is governed.
-        ``sensitive``: what becomes of card
-        numbers, keys, addresses and the like; by default nothing is looked for. ``quarantine``:
-        which memories wait until somebody has looked at them, since they look like instructions to
-        the model; ``None``: none. ``rate``: how much each principal may write.
+        ``reranker``: has the last word about the order of what searches find; a
+        :class:`~memos_integrations.protocols.Reranker`, or a sentence-transformers
+        ``CrossEncoder``. ``organise``: compare each memory that is added with the others, by
+        rules or by a judge that is given; see :meth:`MemorySession.organise`. ``audit_reads``:
+        whether readings stand in the audit log, as changes and refusals always do; by default
+        where access is governed. ``sensitive``: what becomes of card numbers, keys, addresses and
+        the like; by default nothing is looked for. ``quarantine``: which
+        memories wait until somebody has looked at them, since they look like instructions to the
+        model; ``None``: none. ``rate``: how much each principal may write.
 
         Raises :class:`StoreLockedError` if another process owns the folder,
         :class:`NotAStoreError`, :class:`StoreNotWritableError`, :class:`StoreSchemaError`,
@@ -125,6 +136,7 @@ class MemOS:
         :class:`MissingExtraError` if the bundled embedder is not installed.
         """
         chosen = default_embedder() if embedder is None else as_embedder(embedder)
+        ordering = None if reranker is None else as_reranker(reranker)
         clock = clock or SystemClock()
         index = index_policy or IndexPolicy()
         vault = MemVault(Path(path), clock=clock, policy=index, audit_reads=audit_reads)
@@ -142,6 +154,7 @@ class MemOS:
             ids=ids or new_id,
             search_policy=search_policy or SearchPolicy(),
             organise=organise,
+            reranker=ordering,
             door=Door(
                 guard=None if sensitive is None else guard_of(sensitive, vault.id),
                 quarantine=quarantine,

@@ -10,6 +10,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from memos_integrations.query import Hit
+
 Vectors = npt.NDArray[np.float32]
 """float32, shape ``(n, dimension)``, or ``(dimension,)`` for one."""
 
@@ -50,6 +52,15 @@ class Embedder(Protocol):
 
     def embed_query(self, text: str) -> Vectors:
         """Return float32 of shape ``(dimension,)``."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Another judgement of hits that a search has found already. Thread-safe."""
+
+    def rerank(self, question: str, hits: Sequence[Hit]) -> Sequence[float]:
+        """Return one finite number for each hit, in the order of ``hits``; more is better."""
         ...
 
 

@@ -73,6 +73,12 @@ class Hit:
     superseded_by: Successor | None = None
     """What has replaced this memory, where :meth:`MemorySession.organise` found something."""
 
+    @property
+    def said(self) -> str:
+        """Who said it, and what: ``Maya: I moved to Oslo``; the text alone, if nobody is named."""
+        speaker = self.cube.header.descriptive.speaker
+        return f"{speaker}: {self.cube.text}" if speaker else self.cube.text
+
     def metadata(self) -> dict[str, Any]:
         """What a framework's document carries beside the text; JSON-plain, ``None`` left out.
 

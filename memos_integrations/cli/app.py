@@ -24,6 +24,7 @@ from memos_integrations.cli.market_command import market
 from memos_integrations.cli.parameter_command import adapters, distill
 from memos_integrations.cli.pipeline_command import pipeline
 from memos_integrations.cli.quarantine_command import quarantine
+from memos_integrations.cli.rank_command import rank
 from memos_integrations.cli.retention_command import retention
 from memos_integrations.cli.transfer_command import dump, import_, load
 from memos_integrations.cli.upkeep import doctor, reindex, stats
@@ -89,7 +90,7 @@ for command in (
     app.command(epilog=EXIT_CODES)(command)
 app.command("import", epilog=EXIT_CODES)(import_)
 app.command("eval", epilog=EXIT_CODES)(eval_)
-for group in (kv, pipeline, audit, retention, market):
+for group in (kv, pipeline, audit, retention, market, rank):
     app.add_typer(group)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,10 +44,11 @@ def eval_(
             found = evaluate(labelled, searches, count=count, embedder=embedder)
         written = [] if report is None else write_report(found, report, counted)
         document = {**found.plain(), "counted": counted, "written": list(map(str, written))}
-        desk.tell(document, lambda out: _print(out, tables(found), written))
+        desk.tell(document, lambda out: print_tables(out, tables(found), written))
 
 
-def _print(out: Any, tables: list[Any], written: list[Path]) -> None:
+def print_tables(out: Any, tables: Sequence[Any], written: Sequence[Path] = ()) -> None:
+    """The tables of an evaluation, and where a report of it stands."""
     from rich.table import Table
 
     for one in tables:

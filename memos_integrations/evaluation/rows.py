@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,8 @@ Search = Callable[[str, int], list[str]]
 """A question and a limit to the ids of turns, best first."""
 Row = Callable[[Conversation], Search]
 """Fills a memory of its own with a conversation, and searches it."""
+Fill = Callable[[Conversation], MemorySession]
+"""The session in which a conversation stands."""
 
 DEFAULT = "default"
 """The row that others are compared with."""
@@ -68,29 +71,43 @@ def ablation(policy: SearchPolicy | None = None) -> dict[str, SearchPolicy]:
 
 
 @contextmanager
-def ours(
-    embedder: RememberingEmbedder, rows: Mapping[str, SearchPolicy]
-) -> Iterator[dict[str, Row]]:
+def store(embedder: RememberingEmbedder) -> Iterator[Fill]:
     """A store for the time of an evaluation; each conversation stands in it once."""
-    with any_policy(embedder) as row:
-        yield {name: row(policy) for name, policy in rows.items()}
+    with TemporaryDirectory() as folder, MemOS.open(Path(folder), embedder=embedder) as memory:
+        filled: dict[str, MemorySession] = {}
+
+        def fill(conversation: Conversation) -> MemorySession:
+            if conversation.id not in filled:
+                filled[conversation.id] = _filled(memory, conversation)
+            return filled[conversation.id]
+
+        yield fill
+
+
+@contextmanager
+def ours(
+    embedder: RememberingEmbedder,
+    rows: Mapping[str, SearchPolicy],
+    learned: Callable[[Fill], Mapping[str, Row]] | None = None,
+) -> Iterator[dict[str, Row]]:
+    """Rows over one :func:`store`.
+
+    ``learned``: further rows over it, see :mod:`memos_integrations.evaluation.ranking`.
+    """
+    with store(embedder) as fill:
+        made = {name: _row(fill, policy) for name, policy in rows.items()}
+        yield {**made, **(learned(fill) if learned is not None else {})}
 
 
 @contextmanager
 def any_policy(embedder: RememberingEmbedder) -> Iterator[Callable[[SearchPolicy], Row]]:
     """The same, for policies that come up later."""
-    with TemporaryDirectory() as folder, MemOS.open(Path(folder), embedder=embedder) as memory:
-        filled: dict[str, MemorySession] = {}
+    with store(embedder) as fill:
+        yield partial(_row, fill)
 
-        def row(policy: SearchPolicy) -> Row:
-            def fill(conversation: Conversation) -> Search:
-                if conversation.id not in filled:
-                    filled[conversation.id] = _filled(memory, conversation)
-                return _search(filled[conversation.id], policy)
 
-            return fill
-
-        yield row
+def _row(fill: Fill, policy: SearchPolicy) -> Row:
+    return lambda conversation: searching(fill(conversation), policy=policy)
 
 
 def _filled(memory: MemOS, conversation: Conversation) -> MemorySession:
@@ -106,9 +123,11 @@ def _message(turn: Turn) -> dict[str, Any]:
     return message if turn.said_at is None else {**message, "timestamp": turn.said_at}
 
 
-def _search(session: MemorySession, policy: SearchPolicy) -> Search:
+def searching(session: MemorySession, **options: Any) -> Search:
+    """A search with these options of :meth:`MemorySession.search`."""
+
     def search(question: str, limit: int) -> list[str]:
-        hits = session.search(question, limit=limit, policy=policy)
+        hits = session.search(question, limit=limit, **options)
         found = [hit.cube.header.descriptive.source for hit in hits]
         return list(dict.fromkeys(one for one in found if one is not None))
 

@@ -4,6 +4,7 @@
 and ``MemOSEmbeddings`` for retrieval, ``MemOSChatMessageHistory`` and ``MemOSMemory`` for chains;
 ``ChatMemOS`` is a local model that reads memories from their KV cache, ``KVCacheAccelerator`` keeps
 that cache warm. ``HostedPrefixCache`` does so for models that run elsewhere.
+``CompressorReranker`` lets any document compressor order what a search finds.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from memos_integrations.langchain.hosted_prefix import HostedPrefixCache
     from memos_integrations.langchain.memory import MemOSMemory
     from memos_integrations.langchain.middleware import MemOSMiddleware
+    from memos_integrations.langchain.reranker import CompressorReranker
     from memos_integrations.langchain.retriever import MemOSRetriever
     from memos_integrations.langchain.store import MemOSStore
     from memos_integrations.langchain.tools import memory_tools
 
 _HOMES = {
     "ChatMemOS": "chat_model",
+    "CompressorReranker": "reranker",
     "HostedPrefixCache": "hosted_prefix",
     "KVCacheAccelerator": "accelerator",
     "MemOSChatMessageHistory": "chat_history",
@@ -52,6 +55,7 @@ _EXTRAS = {
 
 __all__ = [
     "ChatMemOS",
+    "CompressorReranker",
     "HostedPrefixCache",
     "KVCacheAccelerator",
     "MemOSChatMessageHistory",

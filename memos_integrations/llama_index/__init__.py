@@ -4,6 +4,7 @@
 ``MemOSAsyncChatStore`` for the host's own memories, ``MemOSToolSpec`` for agents,
 ``MemOSRetriever`` and ``MemOSEmbedding`` for retrieval, ``MemOSLLM`` for a local model that reads
 memories from their KV cache, ``KVCacheAccelerator`` for keeping that cache warm.
+``PostprocessorReranker`` lets any node postprocessor order what a search finds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from memos_integrations.llama_index.function_llm import MemOSFunctionLLM
 from memos_integrations.llama_index.llm import MemOSLLM
 from memos_integrations.llama_index.memory import MemOSMemory
 from memos_integrations.llama_index.memory_block import MemOSMemoryBlock
+from memos_integrations.llama_index.reranker import PostprocessorReranker
 from memos_integrations.llama_index.retriever import MemOSRetriever
 from memos_integrations.llama_index.tool_spec import MemOSToolSpec
 
@@ -41,4 +43,5 @@ __all__ = [
     "MemOSMemoryBlock",
     "MemOSRetriever",
     "MemOSToolSpec",
+    "PostprocessorReranker",
 ]

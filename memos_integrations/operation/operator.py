@@ -52,9 +52,11 @@ from memos_integrations.operation.retrieval import (
     retrieve,
     without_names,
 )
+from memos_integrations.operation.retrieving.reranking import reranked
+from memos_integrations.operation.retrieving.surroundings import with_surroundings
 from memos_integrations.operation.retrieving.wordings import Found, together
 from memos_integrations.operation.sensitive.guard import moved
-from memos_integrations.protocols import Clock, Embedder, IdSource, Vectors
+from memos_integrations.protocols import Clock, Embedder, IdSource, Reranker, Vectors
 from memos_integrations.query import Hit, MemoryCall
 
 Choose = Callable[[sa.Connection, NamespaceRow | None], Moment]
@@ -75,8 +77,11 @@ class MemOperator:
         ids: IdSource,
         policy: SearchPolicy,
         door: Door | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self._vault, self._embedder = vault, embedder
+        self.reranker = reranker
+        """What puts hits into another order, unless a search says otherwise."""
         self.door = door or Door()
         """What each memory passes before it is written."""
         self._shelves = Shelves(vault, clock=clock)
@@ -89,9 +94,14 @@ class MemOperator:
 
     def seen_by(self, vault: MemVault) -> MemOperator:
         """The same, over the store as somebody sees it."""
-        clock, ids, policy = self._clock, self._ids, self._policy
         return MemOperator(
-            vault, self._embedder, clock=clock, ids=ids, policy=policy, door=self.door
+            vault,
+            self._embedder,
+            clock=self._clock,
+            ids=self._ids,
+            policy=self._policy,
+            door=self.door,
+            reranker=self.reranker,
         )
 
     def store(
@@ -171,6 +181,8 @@ class MemOperator:
         vector: Vectors | None = None,
         choose: Choose | None = None,
         counted: bool = True,
+        reranker: Reranker | None = None,
+        surroundings: bool = False,
         also: Sequence[tuple[MemoryCall, float]] = (),
     ) -> list[Hit]:
         """The best memories for a question; each counts as used, if that is ``counted``.
@@ -178,7 +190,9 @@ class MemOperator:
         ``also``: other wordings or parts of it, and what their scores are multiplied with.
 
         ``vector``: the question's, where it is known; else it is embedded. ``choose``: a moment of
-        the past to search in; then nothing counts as used.
+        the past to search in; then nothing counts as used. ``reranker``: has the last word about
+        the order of the first ``policy.reranked``. ``surroundings``: hits
+        have the parts that a reranker sees, without one, too.
         """
         policy = policy or self._policy
         if choose is not None:  # links are those of today
@@ -187,10 +201,20 @@ class MemOperator:
         view_of = partial(self._vault.snapshot, path)
         if choose is not None:
             view_of = partial(self._vault.snapshot_at, path, choose)
-        find = partial(self._found, view_of, limit=limit, clauses=clauses, policy=policy)
+        wide = limit if reranker is None else max(limit, policy.reranked)
+        find = partial(
+            self._found,
+            view_of,
+            limit=wide,
+            clauses=clauses,
+            policy=policy,
+            surroundings=surroundings or reranker is not None,
+        )
         found = find(call, vector=vector)
         for other, weight in also:
-            found = together(found, [(other.text, find(other))], weight)[:limit]
+            found = together(found, [(other.text, find(other))], weight)[:wide]
+        if reranker is not None:  # a model takes its time: no snapshot is open
+            found = reranked(reranker, call, found, policy)[:limit]
         kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
         if choose is None and counted:
             self._vault.record_uses([pk for pk, _ in kept])
@@ -204,6 +228,7 @@ class MemOperator:
         limit: int,
         clauses: Sequence[Clause],
         policy: SearchPolicy,
+        surroundings: bool = False,
         vector: Vectors | None = None,
     ) -> Found:
         named: frozenset[str] = frozenset()
@@ -218,7 +243,8 @@ class MemOperator:
         with view_of() as view:
             if view.namespace is None:
                 return []
-            return retrieve(view, question, policy=policy, limit=limit, filters=clauses)
+            found = retrieve(view, question, policy=policy, limit=limit, filters=clauses)
+            return with_surroundings(view, question, found, clauses) if surroundings else found
 
     def shelve(self, who: Principal, shelf: str, wanted: Sequence[KeyedDraft]) -> None:
         """Embed and write what is to stand under keys, all or none."""

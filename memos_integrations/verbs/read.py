@@ -17,11 +17,13 @@ from memos_integrations.interface.logquery import LogQuery
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.interface.rewriting import Rewriter, wordings
 from memos_integrations.interface.two_parts import parts_of
+from memos_integrations.models.cross_encoder import as_reranker
+from memos_integrations.models.ranking.judged import Judged
 from memos_integrations.offload import offload
 from memos_integrations.operation.operator import Choose, MemOperator
 from memos_integrations.operation.retrieval import SearchPolicy
 from memos_integrations.operation.retrieving.beside import MOST, turns_around
-from memos_integrations.protocols import Clock, Vectors
+from memos_integrations.protocols import Clock, Reranker, Vectors
 from memos_integrations.query import Hit, TimeWindow
 from memos_integrations.verbs.arguments import check_limit, narrowed, strings
 from memos_integrations.verbs.life import LifeVerbs
@@ -114,6 +116,7 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
         min_score: float = 0.0,
         policy: SearchPolicy | None = None,
         vector: Vectors | None = None,
+        reranker: object | None = None,
         rewrite: Rewriter | None = None,
     ) -> builtins.list[Hit]:
         """The memories that answer ``query``, best first, at most ``limit``.
@@ -124,8 +127,10 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
         1). ``policy`` replaces the store's weights for this call. ``vector`` is the question as
         :meth:`embed` gave it, for who asks the same words again. ``rewrite`` (a function from the
         question to other wordings, a LangChain chat model or a LlamaIndex LLM) has the question
-        searched in those words, too; a memory counts by the best of them. A search sees every
-        ``add`` that returned before it.
+        searched in those words, too; a memory counts by the best of them. ``reranker`` puts the
+        first ``SearchPolicy.reranked`` into another order: a
+        :class:`~memos_integrations.protocols.Reranker` or a ``CrossEncoder``, instead of the
+        store's; ``False``: none. A search sees every ``add`` that returned before it.
         """
         check_limit(limit)
         if (
@@ -150,12 +155,55 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
             policy=policy,
             vector=vector,
             choose=self._moment_of_search(),
+            reranker=self._reranker(reranker),
             also=[(self._reader.ask(words, now=now), weight) for words, weight in also],
         )
 
     async def asearch(self, query: str, **options: Any) -> builtins.list[Hit]:
         """:meth:`search` in a worker thread."""
         return await offload(self.search, query, **options)
+
+    def judge(
+        self,
+        feedback: Iterable[tuple[str, Iterable[str]]],
+        *,
+        filters: Mapping[str, Any] | None = None,
+        policy: SearchPolicy | None = None,
+    ) -> builtins.list[Judged]:
+        """What a :class:`~memos_integrations.models.ranker.Ranker` learns from, of each question.
+
+        ``feedback``: pairs of a question and the ids of the memories that were right. Each
+        question is searched as :meth:`search` does it without a reranker, and counts as no use.
+        What comes back holds numbers, and no word of a memory.
+        """
+        pairs = [
+            (question, {check_id(one) for one in strings(right, "the ids")})
+            for question, right in _pairs(feedback)
+        ]
+        weights = policy or self._operator.policy
+        return [
+            Judged.of(
+                question,
+                self._operator.search(
+                    self.namespace,
+                    self._reader.ask(question, now=self._clock.now()),
+                    limit=weights.reranked,
+                    filters=filters,
+                    policy=weights,
+                    choose=self._moment_of_search(),
+                    counted=False,
+                    surroundings=True,
+                ),
+                right,
+            )
+            for question, right in pairs
+        ]
+
+    async def ajudge(
+        self, feedback: Iterable[tuple[str, Iterable[str]]], **options: Any
+    ) -> builtins.list[Judged]:
+        """:meth:`judge` in a worker thread."""
+        return await offload(self.judge, feedback, **options)
 
     def embed(self, question: str) -> Vectors:
         """A question as the store's embedder sees it: a unit vector, float32 ``(dimension,)``."""
@@ -250,6 +298,12 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
         """:meth:`summary` in a worker thread."""
         return await offload(self.summary, **options)
 
+    def _reranker(self, given: object | None) -> Reranker | None:
+        """What is given, else the store's; ``False``: none."""
+        if given is None:
+            return self._operator.reranker
+        return None if given is False else as_reranker(given)
+
     # Which moment -------------------------------------------------------------------------
 
     def _moment_of_search(self) -> Choose | None:
@@ -263,3 +317,14 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
     def _upto(self) -> int | None:
         """The last activity that is known here; ``None``: all are."""
         return None
+
+
+def _pairs(feedback: object) -> builtins.list[tuple[str, Iterable[str]]]:
+    """Feedback as it is documented; :class:`InvalidInputError` says what is not."""
+    if isinstance(feedback, str | Mapping) or not isinstance(feedback, Iterable):
+        raise InvalidInputError("feedback: give a list of pairs (question, ids that were right)")
+    pairs = builtins.list(feedback)
+    for one in pairs:
+        if not isinstance(one, tuple | builtins.list) or len(one) != 2:
+            raise InvalidInputError(f"feedback: {one!r} is no pair (question, ids that were right)")
+    return [(question, right) for question, right in pairs]

@@ -289,6 +289,8 @@ KEEPERS = {"at", "close", "open", "path", "reindex", "reseal", "scheduler", "sta
 
 NO_MEMORIES = {
     "MemOSEmbeddings": "turns words into vectors",
+    "CompressorReranker": "orders what a session has found",
+    "PostprocessorReranker": "orders what a session has found",
     "MemOSEmbedding": "turns words into vectors",
     "HostedPrefixCache": "marks prompts that others have made",
     "KVCacheAccelerator": "works for a chat model, which has a session",

@@ -50,6 +50,8 @@ class SearchPolicy:
     where a user's or the assistant's are found beside them: 0.6 is about ten places; 1: none."""
     diverse: float = 0.0
     """What a memory loses for being like one that is listed before it; its score stays."""
+    reranked: int = 100
+    """How many of the best a reranker puts into another order, where there is one."""
     same_words: float = 0.97
     """Cosine from which two memories with mostly the same words count as one in a result."""
 
@@ -66,8 +68,10 @@ class SearchPolicy:
             raise InvalidInputError("candidates and half_life_days must be positive")
         if self.two_parts > 1:
             raise InvalidInputError(f"two_parts is {self.two_parts}: give a number from 0 to 1")
+        if self.reranked != int(self.reranked) or self.reranked < 1:
+            raise InvalidInputError(f"reranked is {self.reranked}: give a number of hits, from 1")
         if not 0 < self.untrusted <= 1:
             raise InvalidInputError(f"untrusted is {self.untrusted}: give a number over 0, up to 1")
 
 
-_NO_WEIGHTS = ("half_life_days", "candidates", "superseded", "untrusted", "same_words")
+_NO_WEIGHTS = ("half_life_days", "candidates", "superseded", "untrusted", "same_words", "reranked")

@@ -1,0 +1,1 @@
+"""What a learned ranker is made of: features, a small network, its training, its file."""
