@@ -12,6 +12,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+from _mem0 import mem0_rows
+
 from memos_integrations.evaluation.labelled import Conversation, Turn
 from memos_integrations.evaluation.remembering import RememberingEmbedder
 from memos_integrations.evaluation.rows import Row, Search
@@ -30,7 +32,7 @@ def peers(embedder: RememberingEmbedder) -> tuple[dict[str, Row], dict[str, str]
         "LlamaIndex VectorMemoryBlock": ("llama_index.core", llama_memory_block),
         "LangGraph InMemoryStore": ("langgraph", langgraph_store),
         "langmem search tool": ("langmem", langmem_tool),
-        "mem0 (infer=False)": ("mem0", mem0),
+        "BM25 (bm25s)": ("bm25s", bm25s),
     }
     rows, missing = {}, {}
     for name, (package, make) in known.items():
@@ -38,7 +40,8 @@ def peers(embedder: RememberingEmbedder) -> tuple[dict[str, Row], dict[str, str]
             missing[name] = f"{package} is not installed"
         else:
             rows[name] = make(embedder)
-    return rows, missing
+    more, without = mem0_rows(embedder, told)
+    return {**rows, **more}, {**missing, **without}
 
 
 def chroma(embedder: RememberingEmbedder) -> Row:
@@ -212,45 +215,25 @@ def langmem_tool(embedder: RememberingEmbedder) -> Row:
     return fill
 
 
-def mem0(embedder: RememberingEmbedder) -> Row:
-    """``Memory`` over Qdrant in a folder, without a language model (it makes no call)."""
-    import os
-    from tempfile import mkdtemp
+def bm25s(embedder: RememberingEmbedder) -> Row:
+    """BM25 by itself, with English stop words and stems; it embeds nothing."""
+    import bm25s as package
+    import Stemmer
 
-    os.environ["MEM0_TELEMETRY"] = "False"
-    os.environ.setdefault("MEM0_DIR", mkdtemp())
-    os.environ.setdefault("OPENAI_API_KEY", "none: no call is made")
-    from langchain_core.embeddings import Embeddings
-    from mem0 import Memory
+    stemmer = Stemmer.Stemmer("english")
 
-    class Given(Embeddings):
-        """Our vectors, as LangChain asks for them."""
-
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return [one.tolist() for one in embedder.embed_documents(texts)]
-
-        def embed_query(self, text: str) -> list[float]:
-            return embedder.embed_query(text).tolist()
-
-    store = {"path": mkdtemp(), "embedding_model_dims": embedder.fingerprint.dimension}
-    settings = {
-        "embedder": {"provider": "langchain", "config": {"model": Given()}},
-        "vector_store": {"provider": "qdrant", "config": store},
-        "history_db_path": ":memory:",
-    }
-    memory = Memory.from_config(settings)
+    def words(texts: list[str]) -> Any:
+        return package.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False)
 
     def fill(conversation: Conversation) -> Search:
-        whose: dict[str, str] = {}
-        for turn in conversation.turns:
-            said = [{"role": "user", "content": told(turn)}]
-            made = memory.add(said, user_id=conversation.id, infer=False)["results"]
-            whose.update({one["id"]: turn.id for one in made})
+        index = package.BM25()
+        index.index(words([told(turn) for turn in conversation.turns]), show_progress=False)
+        ids = [turn.id for turn in conversation.turns]
 
         def search(question: str, limit: int) -> list[str]:
-            asked = {"user_id": conversation.id}
-            found = memory.search(question, top_k=limit, filters=asked)
-            return [whose[one["id"]] for one in found["results"]]
+            most = min(limit, len(ids))
+            found, _ = index.retrieve(words([question]), corpus=ids, k=most, show_progress=False)
+            return [str(one) for one in found[0]]
 
         return search
 

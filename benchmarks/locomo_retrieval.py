@@ -1,16 +1,18 @@
 """Evidence recall on LoCoMo and the like, ours and others' memories side by side.
 
 ``python benchmarks/locomo_retrieval.py --data locomo10.json [--ablation] [--peers]
-[--ranker] [--report FOLDER]``. One namespace a conversation, one memory a turn; every row uses the
-same embedder, and its work is not in the milliseconds. Recall@k is the mean over questions of the
-share of their evidence among the first k. See ``memos_integrations.evaluation``.
+[--keep FOLDER] [--only NAME] [--ranker] [--report FOLDER]``. One namespace a conversation, one
+memory a turn; every row uses the same embedder, and its work is not in the milliseconds. Recall@k
+is the mean over questions of the share of their evidence among the first k. See
+``memos_integrations.evaluation``.
 
 ``--ranker``: also a ranker that is learned on the other conversations, for each conversation.
 ``--leave-one-out``: instead of these rows, for each conversation the weights that a small search
 chooses on the others, beside a plain hybrid and the default.
 
-``--peers``: also Chroma, LlamaIndex, LangGraph, langmem and mem0, as far as they are installed.
-mem0 moves versions that this project pins: install it in an environment of its own.
+``--peers``: also Chroma, LlamaIndex, LangGraph, langmem, bm25s and mem0, as far as they are
+installed. mem0 cannot stand beside the versions that this project pins: ``benchmarks/mem0.txt``
+says how to run it in an environment of its own. ``--keep`` joins both in one table.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from _kept import kept
 from _peers import peers
 from _report import save, show
 
@@ -47,6 +50,7 @@ def main() -> None:
     parser.add_argument("--ranker", action="store_true", help="also learned, one left out")
     parser.add_argument("--leave-one-out", action="store_true", help="weights chosen on others")
     parser.add_argument("--only", help="rows whose names hold this, beside the default")
+    parser.add_argument("--keep", type=Path, help="a folder for the answers of the others")
     parser.add_argument("--report", type=Path, help="a folder for report.html and recall.png")
     out = Path("benchmarks/results/locomo_retrieval.json")
     parser.add_argument("--out", type=Path, default=out)
@@ -59,6 +63,9 @@ def main() -> None:
         return
     policy = {**policies(), **(ablation() if options.ablation else {})}
     others, missing = peers(embedder) if options.peers else ({}, {})
+    if options.keep is not None:
+        others = kept(others, options.keep, elsewhere=missing)
+        missing = {name: why for name, why in missing.items() if name not in others}
     learned = left_out(labelled) if options.ranker else None
     with ours(embedder, policy, learned) as rows:
         rows = {**rows, **others}

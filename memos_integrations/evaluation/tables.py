@@ -36,7 +36,7 @@ def tables(report: Report) -> list[Table]:
     price.columns.append("ms p50")
     for row in price.rows:
         row.append(report.milliseconds(str(row[0])))
-    return [*found, price]
+    return [*found, price, certainty(report, ("session hit@10",))]
 
 
 def _figures(title: str, report: Report, figures: Sequence[str]) -> Table:
