@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
+from memos_integrations.infrastructure.embedded import fingerprint_json
 from memos_integrations.infrastructure.records import queue_everything
 from memos_integrations.infrastructure.schema import (
     cubes,
@@ -23,7 +24,7 @@ from memos_integrations.infrastructure.schema import (
     staged_embeddings,
     versions,
 )
-from memos_integrations.infrastructure.vault import MemVault, fingerprint_json
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.infrastructure.vectors import encode
 from memos_integrations.protocols import EmbedderFingerprint, Vectors
 

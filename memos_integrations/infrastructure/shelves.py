@@ -12,7 +12,8 @@ from memos_integrations.infrastructure import keyed, lookups, shelving
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.records import Parts
 from memos_integrations.infrastructure.shelving import Build, NewActivity, Shelving
-from memos_integrations.infrastructure.vault import Also, MemVault
+from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.infrastructure.writable import Also
 from memos_integrations.keyed import KeyedDraft
 from memos_integrations.protocols import Clock, EmbedderFingerprint
 
