@@ -8,7 +8,6 @@ same bits. A model whose cache cannot be forked exactly runs uncached, and the r
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
@@ -30,6 +29,7 @@ from memos_integrations.memories.activation.prefix_tree import (
 )
 from memos_integrations.memories.activation.sampling import Sampling, chooser
 from memos_integrations.memories.activation.segments import Prompt, Source
+from memos_integrations.memories.activation.tally import Tally
 from memos_integrations.memories.activation.tensors import (
     DamagedPieceError,
     Piece,
@@ -105,9 +105,8 @@ class ActivationEngine:
         self.tier, self.gate = tier, gate
         self.tree: PrefixTree[Piece] = PrefixTree(budget)
         self._turns = Turns()
-        self._stats, self._counting = EngineStats(), threading.Lock()
+        self._tally = Tally()
         self._heads = with_head(model.model)
-        self._work = (0, 0.0, 0)  # tokens kept, seconds that computing them took, bytes
         self._through: Through | None = None
 
     def through(self, through: Through) -> ActivationEngine:
@@ -121,6 +120,7 @@ class ActivationEngine:
             raise ModelError(f"{self.model.name} reads no trained prefix: {self.refused}")
         seen = copy(self)
         seen._through, seen.model = through, through.model
+        seen._tally = copy(self._tally)
         seen._heads = with_head(through.model.model)
         return seen
 
@@ -143,7 +143,7 @@ class ActivationEngine:
                 token = choose(so_far, logits)
                 if written == 1:
                     usage.first_token_seconds = time.perf_counter() - started
-                    self._count_time(usage)
+                    self._tally.first_token(usage.first_token_seconds)
                 if token in self.model.eos_ids:
                     usage.finish_reason = "stop"
                     return
@@ -210,8 +210,7 @@ class ActivationEngine:
         if self.tier is not None:
             self.tier.remove(dropped)
             dropped.update(self.tier.remove_cubes(cube_ids))
-        with self._counting:
-            self._stats.invalidated += len(dropped)
+        self._tally.invalidated(len(dropped))
         return len(dropped)
 
     def clear(self) -> None:
@@ -220,22 +219,11 @@ class ActivationEngine:
 
     def stats(self) -> tuple[EngineStats, TreeStats]:
         """What happened so far."""
-        with self._counting:
-            copy = EngineStats(**{**vars(self._stats)})
-            copy.first_token_seconds = list(self._stats.first_token_seconds)
-        return copy, self.tree.stats()
+        return self._tally.stats(), self.tree.stats()
 
     def rates(self) -> Rates:
         """How fast this machine computes and loads keys and values; measured as it works."""
-        with self._counting:
-            tokens, seconds, held = self._work
-        if tokens < 64:
-            return Rates()
-        return Rates(
-            prefill_tokens_per_second=tokens / max(seconds, 1e-9),
-            bytes_per_token=held / tokens,
-            measured=True,
-        )
+        return self._tally.rates()
 
     def root(self, salt: str, **mode: str) -> str:
         """The digest under which a model's empty prefix stands, for whom the salt says.
@@ -320,15 +308,14 @@ class ActivationEngine:
             keep = keep and self._keep(prompt, lease, piece, at, cache, usage)
             at += len(piece)
             if keep:
-                self._measure(len(piece), seconds, lease.nodes[-1].payload.nbytes)
+                self._tally.computed(len(piece), seconds, lease.nodes[-1].payload.nbytes)
         return at
 
     def _forbid(self, sources: Collection[Source]) -> None:
         dropped = self.tree.drop(sources)
         if self.tier is not None:
             self.tier.remove(dropped)
-        with self._counting:
-            self._stats.invalidated += len(dropped)
+        self._tally.invalidated(len(dropped))
 
     def _from_tier(
         self, digest: str, parent: Node[Piece] | None, tokens: Sequence[int]
@@ -402,28 +389,8 @@ class ActivationEngine:
             logits: torch.Tensor = self._heads(given)[0, -1]
             return logits.float()
 
-    def _measure(self, tokens: int, seconds: float, size: int) -> None:
-        with self._counting:
-            before = self._work
-            if before[0] > 100_000:  # what was long ago counts less
-                before = (before[0] // 2, before[1] / 2, before[2] // 2)
-            self._work = before[0] + tokens, before[1] + seconds, before[2] + size
-
     def _count(self, usage: Usage) -> None:
-        with self._counting:
-            self._stats.requests += 1
-            self._stats.hits += usage.cached_tokens > 0
-            self._stats.prompt_tokens += usage.prompt_tokens
-            self._stats.cached_tokens += usage.cached_tokens
-            self._stats.kept_tokens += usage.kept_tokens
-            self._stats.approximate_tokens += usage.approximate_tokens
-            self._stats.approximate_requests += usage.approximate_tokens > 0
-            self._stats.uncached_requests += bool(self.refused)
-
-    def _count_time(self, usage: Usage) -> None:
-        with self._counting:
-            self._stats.first_token_seconds.append(usage.first_token_seconds)
-            del self._stats.first_token_seconds[:-1000]
+        self._tally.request(usage, uncached=bool(self.refused))
 
 
 def _approximate(lease: Lease[Piece]) -> int:
