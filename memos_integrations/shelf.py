@@ -15,7 +15,8 @@ from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
-from memos_integrations.operation.operator import MemOperator, readable_error
+from memos_integrations.operation.operator import MemOperator
+from memos_integrations.operation.versions import readable_error
 from memos_integrations.protocols import Embedder, Vectors
 from memos_integrations.recorded import recorded
 

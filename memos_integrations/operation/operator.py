@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,25 +11,11 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from pydantic import ValidationError
 
-from memos_integrations.cube import (
-    Behaviour,
-    Descriptive,
-    Draft,
-    Governance,
-    Header,
-    MemCube,
-    Namespace,
-    Plaintext,
-    Principal,
-    State,
-    fingerprint,
-)
+from memos_integrations.cube import Draft, MemCube, Namespace, Plaintext, Principal
 from memos_integrations.errors import (
     CubeNotFoundError,
     FrozenCubeError,
-    InvalidInputError,
     VersionConflictError,
 )
 from memos_integrations.infrastructure.filters import Clause
@@ -56,6 +40,7 @@ from memos_integrations.operation.retrieving.reranking import reranked
 from memos_integrations.operation.retrieving.surroundings import with_surroundings
 from memos_integrations.operation.retrieving.wordings import Found, together
 from memos_integrations.operation.sensitive.guard import moved
+from memos_integrations.operation.versions import digest, first, following, is_frozen, replacing
 from memos_integrations.protocols import Clock, Embedder, IdSource, Reranker, Vectors
 from memos_integrations.query import Hit, MemoryCall
 
@@ -153,7 +138,7 @@ class MemOperator:
                 )
             activity = self.activity("update", who)
             allowed, entry = self.door.revise(before, changes)
-            after = _revised(before, allowed, activity)
+            after = following(before, allowed, activity)
             beside = self.door.beside([(after, entry)])
             text = embedding_text(after)
             same = text == embedding_text(before) and after.tags == before.tags
@@ -349,18 +334,7 @@ class MemOperator:
         if is_frozen(before):
             raise FrozenCubeError(f"{one.key!r} is frozen: it can be read, not changed")
         fresh = self.cube(one.namespace, who, draft, activity)
-        header = Header(
-            descriptive=fresh.header.descriptive,
-            governance=fresh.header.governance.model_copy(
-                update={"owner": before.header.governance.owner}
-            ),
-            behaviour=Behaviour(
-                previous_version=before.version, context_fingerprint=_fingerprint(draft)
-            ),
-        )
-        return fresh.model_copy(
-            update={"id": before.id, "version": before.version + 1, "header": header}
-        )
+        return replacing(before, fresh)
 
     def activity(
         self,
@@ -370,92 +344,14 @@ class MemOperator:
         drafts: Sequence[Draft] = (),
     ) -> Activity:
         """One verb of one principal, now."""
-        digest = _digest(drafts) if key is not None else None
+        said = digest(drafts) if key is not None else None
         at, asker = self._clock.now(), self._vault.asker
-        return Activity(self._ids(), verb, who.id, at, key, digest, asker)
+        return Activity(self._ids(), verb, who.id, at, key, said, asker)
 
     def cube(self, path: Namespace, who: Principal, draft: Draft, activity: Activity) -> MemCube:
         """A draft as a new memory."""
         spaces = self._vault.spaces
-        return MemCube(
-            id=self._ids(),
-            version=1,
-            namespace=path,
-            header=Header(
-                descriptive=Descriptive(
-                    created_at=activity.at,
-                    event_time=draft.event_time,
-                    said_at=draft.said_at,
-                    origin=draft.origin,
-                    role=draft.role,
-                    speaker=draft.speaker,
-                    source=draft.source,
-                    semantic_type=draft.semantic_type,
-                    tags=draft.tags,
-                    metadata=draft.metadata,
-                ),
-                governance=Governance(
-                    owner=who.id,
-                    access=draft.access or spaces.access(path),
-                    expires_at=draft.expires_at,
-                    priority=draft.priority,
-                    sensitivity=(*draft.sensitivity, *spaces.labels(path)),
-                    trust=draft.trust,
-                ),
-                behaviour=Behaviour(context_fingerprint=_fingerprint(draft)),
-            ),
-            payload=draft.payload,
-        )
-
-
-_GOVERNANCE = frozenset(Governance.model_fields)
-
-
-def _revised(before: MemCube, changes: Mapping[str, Any], activity: Activity) -> MemCube:
-    """The next version of ``before``; validated like a new one."""
-    raw = before.model_dump()
-    for field, value in changes.items():
-        if field == "text":
-            raw["payload"]["text"] = value
-        else:
-            group = "governance" if field in _GOVERNANCE else "descriptive"
-            raw["header"][group][field] = value
-    raw["version"] = before.version + 1
-    raw["header"]["descriptive"]["created_at"] = activity.at
-    raw["header"]["behaviour"] = {"previous_version": before.version}
-    try:
-        after = MemCube.model_validate(raw)
-    except ValidationError as error:
-        raise readable_error(error) from None
-    behaviour = Behaviour(
-        previous_version=before.version, context_fingerprint=fingerprint(after.text)
-    )
-    header = after.header.model_copy(update={"behaviour": behaviour})
-    return after.model_copy(update={"header": header})
-
-
-def is_frozen(cube: MemCube) -> bool:
-    """Whether a memory may be read and not changed."""
-    return cube.state is State.FROZEN or cube.header.governance.frozen
-
-
-def readable_error(error: ValidationError) -> InvalidInputError:
-    """The first thing that is wrong, in one line."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("header", "payload"))
-    return InvalidInputError(f"{where}: {first['msg'].removeprefix('Value error, ')}")
-
-
-def _fingerprint(draft: Draft) -> str | None:
-    return fingerprint(draft.payload.text) if isinstance(draft.payload, Plaintext) else None
-
-
-def _digest(drafts: Sequence[Draft]) -> str:
-    """Equal for equal content: what was said by whom, not when it was read."""
-    said = [
-        (d.payload.model_dump_json(), d.role, d.speaker, d.source, list(d.tags)) for d in drafts
-    ]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        return first(draft, activity, id=self._ids(), path=path, who=who, spaces=spaces)
 
 
 def _missing(path: Namespace, cube_id: str) -> CubeNotFoundError:
