@@ -7,7 +7,6 @@ of that moment, in its state then.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 
 import networkx as nx
@@ -15,22 +14,15 @@ import numpy as np
 import sqlalchemy as sa
 
 from memos_integrations.cube import MemCube
-from memos_integrations.infrastructure import lexical, lookups, provenance, transitions, turns
+from memos_integrations.infrastructure import lexical, provenance, transitions, turns
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.former_vectors import FormerVectors, FormsThen
-from memos_integrations.infrastructure.lookups import HIDDEN, Head, NamespaceRow, listed
+from memos_integrations.infrastructure.lookups import Head, NamespaceRow, listed
 from memos_integrations.infrastructure.moments import Moment
-from memos_integrations.infrastructure.schema import (
-    cubes,
-    past,
-    to_micros,
-    versions,
-)
-from memos_integrations.infrastructure.schema import (
-    transitions as passages,
-)
+from memos_integrations.infrastructure.schema import cubes, past, versions
 from memos_integrations.infrastructure.snapshot import Asked, Snapshot
+from memos_integrations.infrastructure.then import Then
 from memos_integrations.infrastructure.transitions import Passage
 from memos_integrations.infrastructure.vectors import scan_among
 from memos_integrations.protocols import Vectors
@@ -41,27 +33,6 @@ _NEWEST = (
     "WHERE cube_pk = cubes.pk AND activity_pk <= ?) ORDER BY pk DESC LIMIT 1"
 )
 _LATEST = "SELECT coalesce(max(pk), 0) FROM activities"
-# The same conditions as in `_alive`, for a few keys: asked several times in each search.
-_VERSION = (
-    "(SELECT each.pk FROM versions AS each WHERE each.cube_pk = cubes.pk "
-    "AND each.activity_pk <= ? ORDER BY each.version DESC LIMIT 1)"
-)
-_AWAY = ", ".join(repr(one.value) for one in HIDDEN)
-_GATE = (
-    "SELECT cubes.pk FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
-    f"CROSS JOIN versions ON versions.pk = {_VERSION} "
-    "WHERE cubes.namespace_pk = ? AND (cubes.deleted_by IS NULL OR cubes.deleted_by > ?) "
-    "AND cubes.quarantined IS NULL AND cubes.pk NOT IN (SELECT cube_pk FROM tombstones) "
-    "AND coalesce((SELECT after FROM transitions WHERE cube_pk = cubes.pk AND activity_pk <= ? "
-    f"ORDER BY pk DESC LIMIT 1), '') NOT IN ({_AWAY}, '{transitions.DELETED}') "
-    "AND (versions.expires_at IS NULL OR max(versions.expires_at, cubes.expires_at) > ?)"
-)
-_LOAD = (
-    "SELECT cubes.pk, versions.body, CASE WHEN versions.expires_at IS NULL THEN NULL "
-    "ELSE max(versions.expires_at, cubes.expires_at) END "
-    "FROM json_each(?) AS found CROSS JOIN cubes ON cubes.pk = found.value "
-    f"CROSS JOIN versions ON versions.pk = {_VERSION}"
-)
 
 
 class PastSnapshot(Snapshot):
@@ -78,7 +49,7 @@ class PastSnapshot(Snapshot):
             today.sight,  # who may read it now: what is allowed is never of the past
             today.retention,
         )
-        self.moment, self._former = moment, former
+        self.moment, self._then, self._former = moment, Then(moment), former
         self._known: FormsThen | None = None
         self._few: list[int] | None = None
         self._share = 1.0  # of today's memories, those that stood then as they stand now
@@ -91,10 +62,10 @@ class PastSnapshot(Snapshot):
             return None
         where = [cubes.c.id == cube_id, cubes.c.namespace_pk == self.namespace.pk, *self._permits]
         if not deleted:
-            where.append(self._undeleted())
+            where.append(self._then.undeleted())
         row = self.tx.execute(
             sa.select(cubes.c.pk, versions.c.pk.label("version_pk"))
-            .select_from(self._then())
+            .select_from(self._then.rows())
             .where(*where)
         ).first()
         if row is None:
@@ -126,21 +97,14 @@ class PastSnapshot(Snapshot):
 
     def load(self, cube_pks: Sequence[int]) -> dict[int, MemCube]:
         """The versions of that moment by key, in their states then; without counters."""
-        keys = list(cube_pks)
-        then = self.moment.activity_pk
-        states = transitions.states_at(self.tx, json.dumps(keys), then)
-        found = {
-            pk: lookups.read_cube(body, expires_at, states[pk].value)
-            for pk, body, expires_at in hot(self.tx, _LOAD, json.dumps(keys), then)
-        }
-        return {pk: found[pk] for pk in keys if pk in found}
+        return self._then.load(self.tx, cube_pks)
 
     def searchable(self, cube_ids: Sequence[str]) -> list[MemCube]:
         """Those of these cubes that a search could show then."""
         if self.namespace is None or not cube_ids:
             return []
         where = [
-            *self._alive(self.namespace),
+            *self._then.alive(self.namespace.pk),
             *self._permits,
             *self._kept,
             cubes.c.id.in_(list(cube_ids)),
@@ -152,10 +116,10 @@ class PastSnapshot(Snapshot):
         if self.namespace is None:
             return []
         here = cubes.c.namespace_pk == self.namespace.pk
-        where = [here, self._undeleted(), *self._permits, *filters]
+        where = [here, self._then.undeleted(), *self._permits, *filters]
         if after is not None:
             where.append(cubes.c.id > after)
-        query = sa.select(cubes.c.pk).select_from(self._then()).where(*where)
+        query = sa.select(cubes.c.pk).select_from(self._then.rows()).where(*where)
         keys = list(self.tx.execute(query.order_by(cubes.c.id).limit(limit)).scalars())
         return list(self.load(keys).values())
 
@@ -164,8 +128,8 @@ class PastSnapshot(Snapshot):
         if self.namespace is None:
             return 0
         here = cubes.c.namespace_pk == self.namespace.pk
-        where = [here, self._undeleted(), *self._permits, *filters]
-        query = sa.select(sa.func.count()).select_from(self._then()).where(*where)
+        where = [here, self._then.undeleted(), *self._permits, *filters]
+        query = sa.select(sa.func.count()).select_from(self._then.rows()).where(*where)
         return int(self.tx.execute(query).scalar_one())
 
     def about(self, cube_pks: Collection[int]) -> dict[int, turns.About]:
@@ -307,7 +271,7 @@ class PastSnapshot(Snapshot):
     def _of_few(
         self, space: NamespaceRow, few: Sequence[int], filters: Sequence[Clause]
     ) -> sa.Select[tuple[int]]:
-        return self._select([*self._alive(space), *filters, cubes.c.pk.in_(listed(few))])
+        return self._select([*self._then.alive(space.pk), *filters, cubes.c.pk.in_(listed(few))])
 
     def _want(self, limit: int) -> int:
         return _scaled(limit, self._share)
@@ -332,11 +296,9 @@ class PastSnapshot(Snapshot):
             return []
         keys = [pk for pk, _ in found]
         if filters:
-            allowed = set(self._pks([*self._alive(space), *filters, cubes.c.pk.in_(keys)]))
+            allowed = set(self._pks([*self._then.alive(space.pk), *filters, cubes.c.pk.in_(keys)]))
         else:
-            then = self.moment.activity_pk
-            values = json.dumps(keys), then, space.pk, then, then, to_micros(self.moment.at)
-            allowed = {pk for (pk,) in hot(self.tx, _GATE, *values)}
+            allowed = self._then.passing(self.tx, space.pk, keys)
         return [(pk, score) for pk, score in found if pk in allowed]
 
     def _scan(
@@ -346,64 +308,17 @@ class PastSnapshot(Snapshot):
         later = sa.exists().where(
             past.c.cube_pk == cubes.c.pk, past.c.until_pk > self.moment.activity_pk
         )
-        among = self._select([*self._alive(space), *filters, sa.not_(later)])
+        among = self._select([*self._then.alive(space.pk), *filters, sa.not_(later)])
         return scan_among(self.tx, among, vector, limit)
 
     def _searchable(self, space: NamespaceRow) -> list[Clause]:
-        return self._alive(space)
+        return self._then.alive(space.pk)
 
     def _select(self, where: Sequence[Clause]) -> sa.Select[tuple[int]]:
-        return sa.select(cubes.c.pk).select_from(self._then()).where(*where)
+        return sa.select(cubes.c.pk).select_from(self._then.rows()).where(*where)
 
     def _pks(self, where: Sequence[Clause]) -> list[int]:
         return [row.pk for row in self.tx.execute(self._select(where))]
-
-    def _then(self) -> sa.Join:
-        """Every cube of that moment with its version then."""
-        each = versions.alias("each")
-        newest = (
-            sa.select(each.c.pk)
-            .where(each.c.cube_pk == cubes.c.pk, each.c.activity_pk <= self.moment.activity_pk)
-            .order_by(each.c.version.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        return cubes.join(versions, versions.c.pk == newest)
-
-    def _undeleted(self) -> Clause:
-        there = sa.or_(cubes.c.deleted_by.is_(None), cubes.c.deleted_by > self.moment.activity_pk)
-        erased = cubes.c.pk.in_(lookups.ERASED)
-        return sa.and_(there, self._state() != transitions.DELETED, sa.not_(erased))
-
-    def _state(self) -> sa.ColumnElement[str]:
-        """The state then; empty for one that was never moved."""
-        state = (
-            sa.select(passages.c.after)
-            .where(
-                passages.c.cube_pk == cubes.c.pk,
-                passages.c.activity_pk <= self.moment.activity_pk,
-            )
-            .order_by(passages.c.pk.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        return sa.func.coalesce(state, "")
-
-    def _life(self) -> sa.ColumnElement[int | None]:
-        """When it was to expire: a use may have prolonged that since."""
-        longer = sa.func.max(versions.c.expires_at, cubes.c.expires_at)
-        return sa.case((versions.c.expires_at.is_(None), None), else_=longer).label("life")
-
-    def _alive(self, space: NamespaceRow) -> list[Clause]:
-        """What a search could see then."""
-        life = self._life()
-        return [
-            cubes.c.namespace_pk == space.pk,
-            self._undeleted(),
-            cubes.c.quarantined.is_(None),
-            self._state().not_in([one.value for one in HIDDEN]),
-            sa.or_(life.is_(None), life > to_micros(self.moment.at)),
-        ]
 
 
 def _scaled(limit: int, share: float) -> int:
