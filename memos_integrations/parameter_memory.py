@@ -21,7 +21,8 @@ from memos_integrations.session import MemorySession
 from memos_integrations.verbs.distill import AdapterNote, sources_of
 
 if TYPE_CHECKING:
-    from memos_integrations.memories.activation.engine import ActivationEngine, Through
+    from memos_integrations.memories.activation.engine import ActivationEngine
+    from memos_integrations.memories.activation.through import Through
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Serving:
     # Within -------------------------------------------------------------------------------
 
     def _through(self, found: _Found) -> Through:
-        from memos_integrations.memories.activation.engine import Through
+        from memos_integrations.memories.activation.through import Through
 
         wanted = [(_blob(cube), weight) for cube, weight in found.served]
         try:

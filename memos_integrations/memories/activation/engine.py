@@ -37,6 +37,7 @@ from memos_integrations.memories.activation.tensors import (
     fresh_piece,
     why_not,
 )
+from memos_integrations.memories.activation.through import Through
 from memos_integrations.memories.activation.tier import Tier
 from memos_integrations.memories.activation.usage import EngineStats, Usage
 from memos_integrations.models.causal import CausalModel
@@ -46,19 +47,6 @@ log = logging.getLogger(__name__)
 GIB = 1 << 30
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Through:
-    """Adapters that a request reads its model through."""
-
-    model: CausalModel
-    key: str
-    """Which adapters, and how much of each."""
-    sources: frozenset[Source]
-    """The adapters, and what they were made of."""
-    prefix: Piece | None = None
-    """Trained keys and values in front of the prompt."""
 
 
 class Gate(Protocol):
