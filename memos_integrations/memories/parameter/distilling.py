@@ -71,9 +71,9 @@ def distil(
     started = time.perf_counter()
     taught = course(cubes, asker=how.asker, held_out=how.held_out, seed=how.schedule.seed)
     with out_of_memory():
-        student = _student(model, cubes, how)
         lessons = _learned(targets(model, taught.lessons, {source_of(one): one for one in cubes}))
         others = _others(model, taught, how.schedule.seed)
+        student = _student(model, cubes, how, others)
         task = _task(model, how, taught)
         trained = train(
             student, lessons, others, how.schedule, checkpoint=checkpoint_at, task=task, tell=tell
@@ -131,10 +131,11 @@ def _learned(found: Sequence[Target]) -> list[Target]:
 
 
 def _student(
-    model: CausalModel, cubes: Sequence[MemCube], how: Distillation
+    model: CausalModel, cubes: Sequence[MemCube], how: Distillation, others: Sequence[Target]
 ) -> LoraStudent | PrefixStudent:
     if how.kind == "lora":
-        return LoraStudent.fresh(model, how.shape, how.schedule.seed)
+        texts = [one.text for one in others]
+        return LoraStudent.fresh(model, how.shape, how.schedule.seed, texts)
     if how.kind != "prefix":
         raise InvalidInputError(f"kind is {how.kind!r}: give 'lora' or 'prefix'")
     tokens = model.encode(block(cubes))

@@ -25,12 +25,17 @@ class LoraShape:
     """Ends of the names of linear layers, such as ``q_proj``; empty: all but the head."""
     skip: float = 1 / 3
     """The share of the layers, from the first on, that stay as they are: no gradient goes there."""
+    quiet: float = 0.05
+    """Damp the directions in which unrelated texts have more than this share of the mean energy;
+    0: damp none. The less, the less other texts are moved, and the slower it learns."""
 
     def __post_init__(self) -> None:
         if isinstance(self.rank, bool) or self.rank < 1:
             raise InvalidInputError(f"rank is {self.rank!r}: give a number from 1 on")
         if not self.alpha > 0:
             raise InvalidInputError(f"alpha is {self.alpha!r}: give more than 0")
+        if not 0 <= self.quiet < math.inf:
+            raise InvalidInputError(f"quiet is {self.quiet!r}: give 0 or more")
         if not 0 <= self.skip < 1:
             raise InvalidInputError(f"skip is {self.skip!r}: give a share from 0 to below 1")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch.nn.utils.parametrize import register_parametrization
 
 from memos_integrations.memories.activation.tensors import Pair
 from memos_integrations.memories.parameter import lora, views
 from memos_integrations.memories.parameter.lora import LoraShape
+from memos_integrations.memories.parameter.quiet import Damped, damping, second_moments
 from memos_integrations.memories.parameter.reading import Columns, Mind, Read, logits
 from memos_integrations.memories.parameter.targets import computed
 from memos_integrations.models.causal import CausalModel
@@ -22,17 +24,32 @@ class LoraStudent:
 
     def __init__(self, model: CausalModel, shape: LoraShape, tensors: Tensors) -> None:
         self._view = views.view(model)
-        self.weights: Tensors = views.put(self._view, _NAME, tensors, shape)
-        for one in self.weights.values():
-            one.requires_grad_(True)
+        self._put: Tensors = views.put(self._view, _NAME, tensors, shape)
+        self.weights: Tensors = {name: one.requires_grad_(True) for name, one in self._put.items()}
         self.vocabulary = vocabulary_of(model)
         self.scale = 1.0
         """How much of it is added, as :meth:`scaled` set it."""
 
     @classmethod
-    def fresh(cls, model: CausalModel, shape: LoraShape, seed: int) -> LoraStudent:
-        """One that has learned nothing."""
-        return cls(model, shape, lora.fresh(model.model, shape, seed))
+    def fresh(
+        cls, model: CausalModel, shape: LoraShape, seed: int, others: Sequence[Read] = ()
+    ) -> LoraStudent:
+        """One that has learned nothing, and that will leave ``others`` alone (:mod:`.quiet`)."""
+        tensors = lora.fresh(model.model, shape, seed)
+        student = cls(model, shape, tensors)
+        if others and shape.quiet:
+            layers = lora.layers_of(tensors)
+            student._damp(second_moments(model, layers, others), shape.quiet)
+        return student
+
+    def _damp(self, moments: Mapping[str, torch.Tensor], share: float) -> None:
+        """Let each A be made of what is trained in its place."""
+        for layer, moment in moments.items():
+            reader = self._view.model.get_submodule(f"{layer}.lora_A.{_NAME}")
+            by = damping(moment, share).to(reader.weight.device)
+            register_parametrization(reader, "weight", Damped(by))
+            name = f"{layer}.lora_A.{_NAME}.weight"
+            self.weights = {**self.weights, name: reader.parametrizations.weight.original}
 
     def scaled(self, factor: float) -> None:
         """Add so much of the adapter from now on; 1 is what it was trained at."""
@@ -41,7 +58,9 @@ class LoraStudent:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The weights as peft names them in files."""
-        return {name.replace(f".{_NAME}", ""): one.detach() for name, one in self.weights.items()}
+        layers = {name: name.removesuffix(".weight") for name in self._put}
+        now = {name: self._view.model.get_submodule(one).weight for name, one in layers.items()}
+        return {name.replace(f".{_NAME}", ""): one.detach() for name, one in now.items()}
 
     def logits(self, texts: Sequence[Read], columns: Columns | None = None) -> list[torch.Tensor]:
         """Of the model with the adapter."""
