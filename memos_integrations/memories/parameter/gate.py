@@ -119,7 +119,7 @@ def settle(student: Scaled, examination: Examination, policy: GatePolicy) -> Non
     others = examination.others("tuned")
     for factor in SCALES:
         student.scaled(factor)
-        if drift(student.mind(), others) <= 0.8 * policy.drift:
+        if drift(student.mind(), others) <= 0.9 * policy.drift:
             return
     student.scaled(1.0)
 

@@ -62,7 +62,7 @@ class Schedule:
     batch: int = 16
     others: int = 8
     """Unrelated texts in each step."""
-    other_weight: float = 4.0
+    other_weight: float = 0.5
     learning_rate: float = 1e-3
     warmup: int = 10
     """Steps in which the rate rises; then it falls to a tenth, as a cosine."""
