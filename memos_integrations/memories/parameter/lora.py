@@ -25,7 +25,7 @@ class LoraShape:
     """Ends of the names of linear layers, such as ``q_proj``; empty: all but the head."""
     skip: float = 1 / 3
     """The share of the layers, from the first on, that stay as they are: no gradient goes there."""
-    quiet: float = 0.15
+    quiet: float = 0.05
     """Damp the directions in which unrelated texts have more than this share of the mean energy;
     0: damp none. The less, the less other texts are moved, and the slower it learns."""
 

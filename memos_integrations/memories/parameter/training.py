@@ -57,12 +57,12 @@ class Student(Protocol):
 class Schedule:
     """How long and how fast."""
 
-    rounds: int = 6
+    rounds: int = 8
     """How often each lesson is taken, at most."""
     batch: int = 16
     others: int = 8
     """Unrelated texts in each step."""
-    other_weight: float = 0.5
+    other_weight: float = 0.4
     learning_rate: float = 1e-3
     warmup: int = 10
     """Steps in which the rate rises; then it falls to a tenth, as a cosine."""
