@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from memos_integrations.cube import MemCube, Namespace, Principal
+    from memos_integrations.checks import Namespace
+    from memos_integrations.cube import MemCube, Principal
     from memos_integrations.errors import MemOSError
     from memos_integrations.infrastructure.index_keeper import IndexPolicy
     from memos_integrations.memos import MemOS
@@ -46,7 +47,7 @@ _HOME = {
     "MemOS": "memos",
     "MemOSError": "errors",
     "MemorySession": "session",
-    "Namespace": "cube",
+    "Namespace": "checks",
     "Principal": "cube",
     "SearchPolicy": "operation.retrieving.policy",
     "TimeWindow": "query",

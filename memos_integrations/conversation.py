@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from memos_integrations.cube import MAX_TEXT_BYTES, check_text, thaw_json
+from memos_integrations.checks import MAX_TEXT_BYTES, check_text, thaw_json
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.recall import clean
 from memos_integrations.session import MemorySession

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from memos_integrations.cube import Draft, MemCube, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Draft, MemCube
 
 
 @dataclass(frozen=True)

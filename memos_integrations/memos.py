@@ -13,7 +13,8 @@ from typing import Any, Self
 import sqlalchemy as sa
 import uuid_utils
 
-from memos_integrations.cube import Principal, check_namespace, check_text
+from memos_integrations.checks import check_namespace, check_text
+from memos_integrations.cube import Principal
 from memos_integrations.errors import AccessDeniedError, InvalidInputError
 from memos_integrations.infrastructure.access import ANYONE, AccessRules, Asker
 from memos_integrations.infrastructure.erasure import recover

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from memos_integrations.cube import MemCube, Parameter, check_id
+from memos_integrations.checks import check_id
+from memos_integrations.cube import MemCube, Parameter
 from memos_integrations.errors import (
     AdapterGoneError,
     BlobNotFoundError,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from memos_integrations.cube import MemCube, check_time
+from memos_integrations.checks import check_time
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
 
 

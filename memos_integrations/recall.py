@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from memos_integrations.cube import MAX_TEXT_BYTES, MemCube
+from memos_integrations.checks import MAX_TEXT_BYTES
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError, MemOSError, RecallTimeoutError
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
 from memos_integrations.interface.rewriting import Rewriter, wordings

@@ -12,7 +12,8 @@ from functools import wraps
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from memos_integrations.cube import MemCube, Namespace, Principal
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.errors import AccessDeniedError, CubeNotFoundError, LegalHoldError
 from memos_integrations.infrastructure import audit
 from memos_integrations.infrastructure.audit import CALL, Call, Fields

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import networkx as nx
 
-from memos_integrations.cube import MemCube, Namespace, Principal, check_namespace, check_text
+from memos_integrations.checks import Namespace, check_namespace, check_text
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.errors import ReadOnlyMomentError
 from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.moments import Moment

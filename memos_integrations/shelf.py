@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memos_integrations.cube import Draft, Namespace, Plaintext, Principal, check_text
+from memos_integrations.checks import Namespace, check_text
+from memos_integrations.cube import Draft, Plaintext, Principal
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.vault import MemVault

@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, Principal
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.schema import cubes, namespaces, versions
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.infrastructure import crashpoints
 from memos_integrations.infrastructure.access import AccessRules, Asker, Right, Scope
 from memos_integrations.infrastructure.driver import hot

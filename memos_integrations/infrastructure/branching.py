@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Behaviour, MemCube, Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Behaviour, MemCube, State
 from memos_integrations.infrastructure import lexical, lookups, quarantine, records
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, State
 from memos_integrations.errors import CubeNotFoundError, VersionConflictError
 from memos_integrations.infrastructure import (
     derivations,

@@ -13,15 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import (
-    Behaviour,
-    Descriptive,
-    Erased,
-    Governance,
-    Header,
-    MemCube,
-    Namespace,
-)
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Behaviour, Descriptive, Erased, Governance, Header, MemCube
 from memos_integrations.errors import FrozenCubeError
 from memos_integrations.infrastructure import receipts, records, transitions
 from memos_integrations.infrastructure.driver import hot

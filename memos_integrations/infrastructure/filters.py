@@ -14,7 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import State, check_time
+from memos_integrations.checks import check_time
+from memos_integrations.cube import State
 from memos_integrations.errors import InvalidFilterError, InvalidInputError
 from memos_integrations.infrastructure.schema import cubes, to_micros, usage, versions
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import AccessDeniedError
 from memos_integrations.infrastructure.access import AccessRules, Asker, Grant, Sight
 from memos_integrations.infrastructure.schema import (

@@ -10,7 +10,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.infrastructure.schema import (
     cubes,
     from_micros,

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.infrastructure import lookups
 from memos_integrations.infrastructure.access import Scope, at_or_below
 from memos_integrations.infrastructure.driver import hot

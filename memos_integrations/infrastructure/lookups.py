@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, State
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.filters import Clause
 from memos_integrations.infrastructure.schema import (

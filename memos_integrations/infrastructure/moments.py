@@ -8,7 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.infrastructure.schema import (
     activities,
     from_micros,

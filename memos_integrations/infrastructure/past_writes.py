@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Behaviour, MemCube, Namespace, State, fingerprint
+from memos_integrations.checks import Namespace, fingerprint
+from memos_integrations.cube import Behaviour, MemCube, State
 from memos_integrations.errors import VersionConflictError
 from memos_integrations.infrastructure import lookups, records, transitions
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow

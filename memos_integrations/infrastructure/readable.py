@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import (
     lookups,
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.infrastructure.schema import erasures, to_micros
 
 

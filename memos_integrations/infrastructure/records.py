@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import audit, crashpoints, governance, lexical, past_forms
 from memos_integrations.infrastructure.access import Asker
 from memos_integrations.infrastructure.driver import hot

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.errors import LegalHoldError
 from memos_integrations.infrastructure import audit
 from memos_integrations.infrastructure.access import AccessRules, Asker, at_or_below

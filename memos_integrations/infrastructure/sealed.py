@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.errors import MissingExtraError, SealKeyError
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.schema import sealed

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.infrastructure import keyed, lookups, shelving
 from memos_integrations.infrastructure.keyed import KeyedView
 from memos_integrations.infrastructure.records import Parts

@@ -7,7 +7,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure import keyed, lookups, records, retention
 from memos_integrations.infrastructure.lookups import Head, NamespaceRow
 from memos_integrations.infrastructure.records import Activity, Parts

@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Access, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Access
 from memos_integrations.infrastructure.schema import settings
 
 SpaceKind = Literal["user", "expert", "shared", "context", "cache"]

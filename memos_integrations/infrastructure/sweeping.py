@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import State
 from memos_integrations.infrastructure import records, retention, transitions
 from memos_integrations.infrastructure.access import at_or_below
 from memos_integrations.infrastructure.retention import RetentionRules, Rule

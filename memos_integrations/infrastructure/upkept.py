@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import MemOSError
 from memos_integrations.infrastructure import lookups, records
 from memos_integrations.infrastructure.placements import Placements

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, State
 from memos_integrations.errors import (
     CubeNotFoundError,
     FrozenCubeError,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from memos_integrations.cube import check_text
+from memos_integrations.checks import check_text
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.fields import (
     label,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from memos_integrations.cube import check_time
+from memos_integrations.checks import check_time
 from memos_integrations.errors import InvalidInputError
 
 _MESSAGE_TIMES = ("timestamp", "time", "created_at")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from memos_integrations.cube import Namespace, check_id, check_time
+from memos_integrations.checks import Namespace, check_id, check_time
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure import activity_log
 from memos_integrations.infrastructure.activity_log import LogEntry

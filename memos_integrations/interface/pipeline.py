@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_integrations.cube import check_text
+from memos_integrations.checks import check_text
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.pipelining.steps import (
     AUGMENT,

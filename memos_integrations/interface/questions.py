@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-from memos_integrations.cube import check_text, check_time
+from memos_integrations.checks import check_text, check_time
 from memos_integrations.interface.dates import scan_times
 from memos_integrations.query import MemoryCall
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memos_integrations.cube import Access, Draft, Plaintext, check_time, freeze_json
+from memos_integrations.checks import check_time, freeze_json
+from memos_integrations.cube import Access, Draft, Plaintext
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.content import Item, read_items
 from memos_integrations.interface.dates import scan_times

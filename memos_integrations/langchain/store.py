@@ -33,7 +33,8 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
-from memos_integrations.cube import MemCube, check_namespace, thaw_json
+from memos_integrations.checks import check_namespace, thaw_json
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MemOSError
 from memos_integrations.keyed import KeyedDraft, KeyedMemory
 from memos_integrations.langchain.embeddings import MemOSEmbeddings

@@ -13,7 +13,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from memos_integrations.cube import MemCube, Namespace
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.block import line
 

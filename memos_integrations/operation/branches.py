@@ -12,7 +12,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Behaviour, MemCube, Namespace, Principal, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Behaviour, MemCube, Principal, State
 from memos_integrations.errors import BranchConflictError, BranchNotFoundError
 from memos_integrations.infrastructure import branching, moments, records, transitions
 from memos_integrations.infrastructure.branching import Twin

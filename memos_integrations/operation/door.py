@@ -13,7 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Draft, MemCube, Namespace, Plaintext, Principal, Trust, trust_in
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Draft, MemCube, Plaintext, Principal, Trust, trust_in
 from memos_integrations.infrastructure import quarantine, sealed
 from memos_integrations.infrastructure.sealed import Piece
 from memos_integrations.operation.rate import RateLimiter

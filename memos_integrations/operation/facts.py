@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from memos_integrations.cube import Draft, MemCube, Namespace, Plaintext, Principal
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Draft, MemCube, Plaintext, Principal
 from memos_integrations.errors import SensitiveContentError
 from memos_integrations.infrastructure.derivations import Made, Reading
 from memos_integrations.infrastructure.records import Activity

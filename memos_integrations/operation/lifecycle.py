@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from memos_integrations.cube import MemCube, Namespace, Principal, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, Principal, State
 from memos_integrations.errors import IllegalTransitionError, InvalidInputError
 from memos_integrations.infrastructure.records import Activity
 from memos_integrations.infrastructure.vault import MemVault

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from memos_integrations.cube import Draft, MemCube, Namespace, Plaintext, Principal
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Draft, MemCube, Plaintext, Principal
 from memos_integrations.errors import (
     CubeNotFoundError,
     FrozenCubeError,

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import networkx as nx
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, Principal
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.errors import CubeNotFoundError
 from memos_integrations.infrastructure import links, records
 from memos_integrations.infrastructure.links import Fresh, Link, NewLink

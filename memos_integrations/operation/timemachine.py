@@ -15,7 +15,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, Principal, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import MemCube, Principal, State
 from memos_integrations.errors import (
     CubeNotFoundError,
     FrozenCubeError,

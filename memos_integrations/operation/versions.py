@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from memos_integrations.checks import Namespace, fingerprint
 from memos_integrations.cube import (
     Behaviour,
     Descriptive,
@@ -19,11 +20,9 @@ from memos_integrations.cube import (
     Governance,
     Header,
     MemCube,
-    Namespace,
     Plaintext,
     Principal,
     State,
-    fingerprint,
 )
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.records import Activity

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from memos_integrations.cube import Namespace, Principal, check_id, check_text, check_time
+from memos_integrations.checks import Namespace, check_id, check_text, check_time
+from memos_integrations.cube import Principal
 from memos_integrations.errors import InvalidInputError, StoreNotWritableError
 from memos_integrations.infrastructure import audit, audit_check, governance
 from memos_integrations.infrastructure.audit import Entry

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from memos_integrations.cube import Namespace, Principal, check_text
+from memos_integrations.checks import Namespace, check_text
+from memos_integrations.cube import Principal
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.offload import offload

@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_integrations.cube import (
-    LEVELS,
-    Draft,
-    MemCube,
-    Namespace,
-    Parameter,
-    Principal,
-    check_id,
-)
+from memos_integrations.checks import Namespace, check_id
+from memos_integrations.cube import LEVELS, Draft, MemCube, Parameter, Principal
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MissingExtraError
 from memos_integrations.infrastructure.quarantine import is_held
 from memos_integrations.infrastructure.snapshot import Snapshot

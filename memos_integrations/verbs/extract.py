@@ -8,15 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from memos_integrations.cube import (
-    Draft,
-    MemCube,
-    Namespace,
-    Plaintext,
-    Principal,
-    check_id,
-    check_text,
-)
+from memos_integrations.checks import Namespace, check_id, check_text
+from memos_integrations.cube import Draft, MemCube, Plaintext, Principal
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure import readings
 from memos_integrations.infrastructure.quarantine import is_held

@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, Principal, check_id, check_text
+from memos_integrations.checks import Namespace, check_id, check_text
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure import erasing, lookups, receipts
 from memos_integrations.infrastructure.access import at_or_below

@@ -9,14 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import (
-    MemCube,
-    Namespace,
-    Principal,
-    check_id,
-    check_text,
-    check_time,
-)
+from memos_integrations.checks import Namespace, check_id, check_text, check_time
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure import governance
 from memos_integrations.infrastructure.access import RIGHTS, Asker, Grant, Right

@@ -6,19 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from memos_integrations.cube import (
-    LEVELS,
-    Draft,
-    MemCube,
-    Namespace,
-    Plaintext,
-    Principal,
-    State,
-    check_id,
-    check_text,
-    check_time,
-    check_version,
-)
+from memos_integrations.checks import Namespace, check_id, check_text, check_time, check_version
+from memos_integrations.cube import LEVELS, Draft, MemCube, Plaintext, Principal, State
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, VersionConflictError
 from memos_integrations.infrastructure.units import SYSTEM
 from memos_integrations.infrastructure.vault import MemVault

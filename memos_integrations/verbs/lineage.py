@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import networkx as nx
 
-from memos_integrations.cube import MemCube, Namespace, check_id, check_text
+from memos_integrations.checks import Namespace, check_id, check_text
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure.lookups import Head
 from memos_integrations.infrastructure.prov_export import questions

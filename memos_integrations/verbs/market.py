@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, Principal, check_text, check_time
+from memos_integrations.checks import Namespace, check_text, check_time
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.errors import AccessDeniedError, InvalidInputError, PackageError
 from memos_integrations.infrastructure import erasure, retention
 from memos_integrations.infrastructure.market import following

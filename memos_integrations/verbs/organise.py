@@ -7,7 +7,8 @@ from typing import Any
 
 import networkx as nx
 
-from memos_integrations.cube import MemCube, State, check_id
+from memos_integrations.checks import check_id
+from memos_integrations.cube import MemCube, State
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.links import Link
 from memos_integrations.infrastructure.snapshot import Snapshot

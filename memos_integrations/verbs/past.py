@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from memos_integrations.cube import Namespace, Principal, check_id, check_text, check_time
+from memos_integrations.checks import Namespace, check_id, check_text, check_time
+from memos_integrations.cube import Principal
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.vault import MemVault

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from memos_integrations.cube import MemCube, Namespace, check_id, check_text, check_version
+from memos_integrations.checks import Namespace, check_id, check_text, check_version
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure.activity_log import LogEntry
 from memos_integrations.infrastructure.moments import Moment

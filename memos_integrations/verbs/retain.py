@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace, Principal, State, check_id, check_text
+from memos_integrations.checks import Namespace, check_id, check_text
+from memos_integrations.cube import Principal, State
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure import governance, retention, sweeping
 from memos_integrations.infrastructure.erasure import Wish

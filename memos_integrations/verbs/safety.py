@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import MemCube, Namespace, Principal, check_id
+from memos_integrations.checks import Namespace, check_id
+from memos_integrations.cube import MemCube, Principal
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError
 from memos_integrations.infrastructure import lookups, quarantine, records, sealed
 from memos_integrations.infrastructure.quarantine import Quarantined

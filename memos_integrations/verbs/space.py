@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from memos_integrations.cube import Access, check_text
+from memos_integrations.checks import check_text
+from memos_integrations.cube import Access
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.spaces import KINDS, LIVES, PRESETS, Space, SpaceKind
 from memos_integrations.offload import offload

@@ -11,7 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace, Principal
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Principal
 from memos_integrations.errors import AccessDeniedError, ArchiveError, InvalidInputError
 from memos_integrations.infrastructure.moments import Moment
 from memos_integrations.infrastructure.transfer.dumping import Dumped, MemDumper, Wanted

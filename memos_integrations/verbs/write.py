@@ -7,17 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from memos_integrations.cube import (
-    Access,
-    MemCube,
-    Namespace,
-    Principal,
-    Trust,
-    check_id,
-    check_text,
-    check_trust,
-    check_version,
-)
+from memos_integrations.checks import Namespace, check_id, check_text, check_version
+from memos_integrations.cube import Access, MemCube, Principal, Trust, check_trust
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.reader import MemReader
 from memos_integrations.offload import offload

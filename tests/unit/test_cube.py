@@ -13,25 +13,27 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from memos_integrations import MemCube
-from memos_integrations.cube import (
-    LEVELS,
-    Activation,
-    Behaviour,
-    Descriptive,
-    Draft,
+from memos_integrations.checks import (
     FrozenDict,
-    Governance,
-    Header,
-    Parameter,
-    Plaintext,
-    Principal,
-    State,
     check_id,
     check_namespace,
     check_text,
     check_time,
     fingerprint,
     freeze_json,
+)
+from memos_integrations.cube import (
+    LEVELS,
+    Activation,
+    Behaviour,
+    Descriptive,
+    Draft,
+    Governance,
+    Header,
+    Parameter,
+    Plaintext,
+    Principal,
+    State,
 )
 from memos_integrations.errors import InvalidInputError
 

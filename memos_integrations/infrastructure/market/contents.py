@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from memos_integrations.cube import MemCube, check_text, fingerprint
+from memos_integrations.checks import check_text, fingerprint
+from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure.market.packages import Package
 from memos_integrations.infrastructure.market.watermark import marked, unmarked
 from memos_integrations.infrastructure.schema import to_micros

@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Behaviour, Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Behaviour, State
 from memos_integrations.infrastructure import erasing, lookups, records, transitions
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.erasure import Guard

@@ -14,7 +14,7 @@ from datetime import datetime
 from types import NoneType
 from typing import Any
 
-from memos_integrations.cube import check_id, check_text, check_time
+from memos_integrations.checks import check_id, check_text, check_time
 from memos_integrations.errors import InvalidInputError, MissingExtraError, PackageError
 
 FORMAT = "memos-package-1"

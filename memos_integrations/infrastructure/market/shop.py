@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from memos_integrations.cube import check_id, check_text
+from memos_integrations.checks import check_id, check_text
 from memos_integrations.errors import (
     BlobNotFoundError,
     InvalidInputError,

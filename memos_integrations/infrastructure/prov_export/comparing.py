@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from memos_integrations.cube import MemCube, thaw_json
+from memos_integrations.checks import thaw_json
+from memos_integrations.cube import MemCube
 from memos_integrations.infrastructure.prov_export.reading import plain, shortened
 from memos_integrations.infrastructure.prov_export.word_matching import matches, words_and_spaces
 

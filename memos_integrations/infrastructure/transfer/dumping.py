@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Namespace
+from memos_integrations.checks import Namespace
 from memos_integrations.errors import ArchiveError
 from memos_integrations.infrastructure import lookups, records
 from memos_integrations.infrastructure.access import Sight, at_or_below

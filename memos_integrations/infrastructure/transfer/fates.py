@@ -8,7 +8,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Behaviour, MemCube, Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Behaviour, MemCube, State
 from memos_integrations.errors import ArchiveError, VersionConflictError
 from memos_integrations.infrastructure.driver import hot
 from memos_integrations.infrastructure.transfer.staging import Staged

@@ -25,7 +25,7 @@ from datetime import datetime
 from types import NoneType
 from typing import Any
 
-from memos_integrations.cube import check_id, check_namespace
+from memos_integrations.checks import check_id, check_namespace
 from memos_integrations.errors import ArchiveError
 
 FORMAT, VERSION = "memos-archive", 1

@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from memos_integrations.cube import Behaviour, MemCube, Namespace, State
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import Behaviour, MemCube, State
 from memos_integrations.errors import ArchiveError
 from memos_integrations.infrastructure import (
     audit,

@@ -13,15 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memos_integrations.cube import (
-    MemCube,
-    Namespace,
-    State,
-    check_id,
-    check_namespace,
-    check_text,
-    freeze_json,
-)
+from memos_integrations.checks import Namespace, check_id, check_namespace, check_text, freeze_json
+from memos_integrations.cube import MemCube, State
 from memos_integrations.errors import ArchiveError, InvalidInputError
 
 _TABLES = """

@@ -10,15 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memos_integrations.cube import (
-    LEVELS,
-    Draft,
-    MemCube,
-    Plaintext,
-    Trust,
-    check_text,
-    fingerprint,
-)
+from memos_integrations.checks import check_text, fingerprint
+from memos_integrations.cube import LEVELS, Draft, MemCube, Plaintext, Trust
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.dates import scan_times
 from memos_integrations.interface.extracting import times

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from memos_integrations.cube import MemCube, check_text
+from memos_integrations.checks import check_text
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
 
 PACKAGED = ("extract_v1",)

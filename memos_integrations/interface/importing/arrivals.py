@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from memos_integrations.cube import check_text, fingerprint, freeze_json, thaw_json
+from memos_integrations.checks import check_text, fingerprint, freeze_json, thaw_json
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.infrastructure.schema import to_micros
 from memos_integrations.infrastructure.transfer.stable_ids import LONG_AGO, stable_id

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from memos_integrations.cube import MemCube, check_id
+from memos_integrations.checks import check_id
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.interface.extraction import Extraction
 from memos_integrations.query import Hit

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memos_integrations.cube import Draft, Namespace, Plaintext, thaw_json
+from memos_integrations.checks import Namespace, thaw_json
+from memos_integrations.cube import Draft, Plaintext
 from memos_integrations.errors import InvalidInputError, SensitiveContentError
 from memos_integrations.infrastructure.sealed import Piece, Sealer
 from memos_integrations.operation.sensitive.finding import Finding, joined
