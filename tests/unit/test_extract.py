@@ -686,7 +686,7 @@ def test_what_fails_between_leaves_the_turns_and_the_batches_before(open_store: 
 def test_a_new_fact_supersedes_an_old_one_and_no_turn_of_its_own(open_store: Opener) -> None:
     alice = open_store(organise=True, clock=FakeClock()).session("alice")
     first = alice.extract(
-        {"role": "user", "speaker": "Ann", "content": "Ann lives in Oslo."},
+        {"role": "user", "speaker": "Ann", "content": "By the way, Ann lives in Oslo, she says."},
         model=Model(says(entry("Ann lives in Oslo.", "Ann lives in Oslo"))),
     )
     second = alice.extract(

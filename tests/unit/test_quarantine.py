@@ -212,7 +212,7 @@ def test_merging_and_correcting_do_not_raise_trust(memory: MemOS, origin: str) -
 def test_what_the_user_said_ranks_before_what_a_tool_said(memory: MemOS) -> None:
     alice = memory.session("alice")
     alice.add(tool("The favourite parrot colour is blue"))
-    alice.add("My favourite parrot is the green one with the loud voice")
+    alice.add("My favourite parrot is the loud green one")
     question = "favourite parrot colour"
     first = [hit.cube.header.descriptive.origin for hit in alice.search(question)]
     told = alice.search(question, policy=SearchPolicy(untrusted=1.0))
