@@ -28,7 +28,10 @@ def indexes(folder: Path) -> set[Path]:
 
 
 def is_saved(index: Path) -> bool:
-    """Whether it was saved once: until then, opening it again begins it anew."""
+    """Whether it was saved once: until then, opening it again begins it anew.
+
+    Chroma's table of ids is written at each saving; it is a pickle, and only looked for, not read.
+    """
     return (index / "index_metadata.pickle").exists()
 
 

@@ -229,10 +229,11 @@ def test_a_store_is_not_opened_with_what_is_no_reranker(open_store: Opener) -> N
     open_store().close()
 
 
-@pytest.mark.parametrize("count", [0, -1, 2.5])
-def test_how_many_are_reranked(count: Any) -> None:
-    with pytest.raises(InvalidInputError, match="from 1"):
-        SearchPolicy(reranked=count)
+@pytest.mark.parametrize("name", ["reranked", "candidates"])
+@pytest.mark.parametrize("count", [0, -1, 2.5, 2.0, float("nan"), float("inf")])
+def test_how_many_are_looked_at_and_reranked(name: str, count: Any) -> None:
+    with pytest.raises(InvalidInputError, match=f"{name} is .*: give a whole number, from 1"):
+        SearchPolicy(**{name: count})
 
 
 def test_an_empty_store_asks_no_reranker(alice: MemorySession) -> None:

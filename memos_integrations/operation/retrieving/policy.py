@@ -64,12 +64,14 @@ class SearchPolicy:
             raise InvalidInputError("search weights must be finite and not negative")
         if self.dense + self.lexical == 0:
             raise InvalidInputError("dense and lexical are both 0: nothing would be searched")
-        if self.candidates < 1 or not self.half_life_days > 0:
-            raise InvalidInputError("candidates and half_life_days must be positive")
+        if not self.half_life_days > 0:
+            raise InvalidInputError("half_life_days must be positive")
+        for name in ("candidates", "reranked"):
+            count = getattr(self, name)
+            if not isinstance(count, int) or count < 1:
+                raise InvalidInputError(f"{name} is {count}: give a whole number, from 1 on")
         if self.two_parts > 1:
             raise InvalidInputError(f"two_parts is {self.two_parts}: give a number from 0 to 1")
-        if self.reranked != int(self.reranked) or self.reranked < 1:
-            raise InvalidInputError(f"reranked is {self.reranked}: give a number of hits, from 1")
         if not 0 < self.untrusted <= 1:
             raise InvalidInputError(f"untrusted is {self.untrusted}: give a number over 0, up to 1")
 

@@ -35,7 +35,7 @@ def reranked(
         return rest
     try:
         scores = _scores(reranker, call.text, [hit for _, hit in head])
-    except Exception as error:
+    except Exception as error:  # foreign code may raise anything; a search answers all the same
         log.warning(
             "the reranker %s failed (%s): hits stay in the order of the search",
             type(reranker).__name__,
