@@ -18,8 +18,9 @@ from memos_integrations.errors import (
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memos import MemOS
+from memos_integrations.operation.adapters import sources_of
 from memos_integrations.session import MemorySession
-from memos_integrations.verbs.distill import AdapterNote, sources_of
+from memos_integrations.verbs.distill import AdapterNote
 
 if TYPE_CHECKING:
     from memos_integrations.memories.activation.engine import ActivationEngine

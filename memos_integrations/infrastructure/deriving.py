@@ -19,7 +19,7 @@ from memos_integrations.infrastructure import (
 )
 from memos_integrations.infrastructure.derivations import Made, Reading
 from memos_integrations.infrastructure.records import Activity
-from memos_integrations.infrastructure.writable import Also, Writable
+from memos_integrations.infrastructure.writable import Also, Writable, thawed
 from memos_integrations.protocols import EmbedderFingerprint, Vectors
 
 
@@ -36,12 +36,14 @@ class Deriving(Writable):
         sources: Sequence[MemCube],
         after: Callable[[MemCube], State] | None,
         *,
+        replaces: Sequence[str] = (),
         also: Also | None = None,
     ) -> MemCube:
         """Write a new cube that comes from others, as they were read; all or nothing.
 
         ``vectors``: float32, ``(1, dimension)``. ``after``: the states that the sources take on.
-        :class:`VersionConflictError` if one of them has changed since.
+        ``replaces``: cubes that are deleted for it, as far as they are there.
+        :class:`VersionConflictError` if one of the sources has changed since.
         """
 
         def work(tx: sa.Connection) -> tuple[None, bool]:
@@ -58,11 +60,15 @@ class Deriving(Writable):
             if after is not None:
                 moves = [(head.cube_pk, head.cube.state, after(head.cube)) for head in heads]
                 transitions.move(tx, activity_pk, moves, f"merged into {cube.id}")
+            for one in replaces:
+                with contextlib.suppress(CubeNotFoundError):
+                    _, head = self._present(tx, path, one)
+                    records.mark_deleted(tx, namespace, activity_pk, thawed(head))
             return None, self.index_if_large(tx, path)
 
         self.commit(work)
         self.embedder_is(fingerprint)
-        self.tell([source.id for source in sources] if after is not None else [])
+        self.tell([*(source.id for source in sources if after is not None), *replaces])
         return cube
 
     def derive_read(

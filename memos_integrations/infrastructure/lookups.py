@@ -182,6 +182,13 @@ def shown(tx: sa.Connection, cube_ids: Iterable[str], now: datetime) -> list[int
     return [pk for (pk,) in hot(tx, _SHOWN, json.dumps(list(cube_ids)), to_micros(now))]
 
 
+def of_type(tx: sa.Connection, memory_type: str) -> list[str]:
+    """The ids of a type's memories, of any namespace, that are not deleted; oldest first."""
+    where = cubes.c.deleted_by.is_(None), versions.c.memory_type == memory_type
+    found = sa.select(cubes.c.id).select_from(HEADS).where(*where).order_by(cubes.c.id)
+    return list(tx.execute(found).scalars())
+
+
 def among(tx: sa.Connection, cube_ids: Iterable[str], where: Sequence[Clause]) -> set[str]:
     """Those of these cubes, of any namespace, that fulfil conditions on both."""
     each = sa.func.json_each(json.dumps(sorted(cube_ids))).table_valued("value")

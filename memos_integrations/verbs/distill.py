@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memos_integrations.checks import Namespace, check_id
-from memos_integrations.cube import LEVELS, Draft, MemCube, Parameter, Principal
+from memos_integrations.cube import MemCube, Parameter, Principal
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MissingExtraError
 from memos_integrations.infrastructure.quarantine import is_held
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.admission import Rates
 from memos_integrations.memories.activation.segments import Source
+from memos_integrations.memories.parameter.new_adapter import NewAdapter
 from memos_integrations.memories.parameter.worth import Worth, WorthPolicy, worth
-from memos_integrations.memories.plaintext import embedding_text
-from memos_integrations.models.checked import embed_checked
 from memos_integrations.offload import offload
+from memos_integrations.operation.adapters import keep, sources_of
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.query import Hit
 
@@ -107,14 +106,13 @@ class DistillVerbs:
             checkpoint_at=place,
             tell=progress,
         )
-        content = training.storage.to_bytes(adapter)
-        kept = self._keep(
-            content,
+        new = NewAdapter(
+            training.storage.to_bytes(adapter),
             adapter.manifest.kind,
             training.storage.fingerprint_of(model),
-            sources,
             report.as_dict(),
         )
+        kept = keep(self._operator, self.namespace, self.principal, new, sources)
         if place is not None:
             place.unlink(missing_ok=True)
         return kept
@@ -235,40 +233,6 @@ class DistillVerbs:
             )
         return found
 
-    def _keep(
-        self,
-        content: bytes,
-        kind: Any,
-        fingerprint: str,
-        sources: Sequence[MemCube],
-        report: Mapping[str, Any],
-    ) -> MemCube:
-        """Store the adapter; if it cannot be, its bytes go again."""
-        known = self._vault.blobs.exists(hashlib.sha256(content).hexdigest())
-        blob = self._vault.blobs.put(content)
-        payload = Parameter(blob=blob, size=len(content), model=fingerprint, kind=kind)
-        operator = self._operator
-        try:
-            activity = operator.activity("distill", self.principal)
-            draft = _draft(payload, sources, report)
-            [(draft, entry)] = operator.door.admit([draft], self.namespace)
-            operator.door.count(self.principal, 1, activity.at)
-            cube = operator.cube(self.namespace, self.principal, draft, activity)
-            return self._vault.derive(
-                self.namespace,
-                activity,
-                cube,
-                embed_checked(operator.embedder, [embedding_text(cube) or "adapter"]),
-                operator.embedder.fingerprint,
-                sources,
-                None,
-                also=operator.door.beside([(cube, entry)]),
-            )
-        except BaseException:  # whatever it was, no file is left that no memory names
-            if not known:
-                self._vault.blobs.delete(blob)
-            raise
-
     def _note(self, id: str) -> AdapterNote:
         wanted = check_id(id)
         for note in self.adapters():
@@ -281,26 +245,6 @@ class DistillVerbs:
             head = view.head(source.cube_id, deleted=True)
             versions = [] if head is None else view.chain(head)
         return next((one for one in versions if one.version == source.version), None)
-
-
-def _draft(payload: Parameter, sources: Sequence[MemCube], report: Mapping[str, Any]) -> Draft:
-    rules = [one.header.governance for one in sources]
-    return Draft(
-        payload=payload,
-        origin="derived",
-        semantic_type="adapter",
-        sensitivity=tuple(dict.fromkeys(label for one in rules for label in one.sensitivity)),
-        trust=max((one.trust for one in sources), key=LEVELS.index),  # the lowest
-        metadata={
-            "report": dict(report),
-            "sources": [[one.id, one.version] for one in sources],
-        },
-    )
-
-
-def sources_of(cube: MemCube) -> tuple[Source, ...]:
-    """The versions that an adapter was made of."""
-    return tuple(Source(str(id), int(version)) for id, version in cube.metadata.get("sources", ()))
 
 
 def _payload(cube: MemCube) -> Parameter:
