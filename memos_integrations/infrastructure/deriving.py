@@ -12,6 +12,7 @@ from memos_integrations.cube import MemCube, State
 from memos_integrations.errors import CubeNotFoundError, VersionConflictError
 from memos_integrations.infrastructure import (
     derivations,
+    lookups,
     quarantine,
     readings,
     records,
@@ -109,6 +110,50 @@ class Deriving(Writable):
         if reading.written:
             self.embedder_is(fingerprint)
         return reading
+
+    def bring_back(
+        self,
+        path: Namespace,
+        activity: Activity,
+        adapter: MemCube,
+        made: Sequence[Made],
+        vectors: Vectors,
+        fingerprint: EmbedderFingerprint,
+        *,
+        beside: Callable[[Collection[str]], Also | None],
+    ) -> list[MemCube]:
+        """Write what an adapter knows as memories again: all or nothing; return those written.
+
+        Each of ``made`` comes from one version, which may be of a deleted memory, and from the
+        adapter. ``vectors``: float32, ``(len(made), dimension)``. Left out is what stands in the
+        namespace in the same words, or was erased. Raises :class:`VersionConflictError` and
+        :class:`CubeNotFoundError` if the adapter is not what it was.
+        """
+
+        def work(tx: sa.Connection) -> tuple[list[MemCube], bool]:
+            namespace, head = self._as_read(tx, path, adapter)
+            pks, places = {adapter.id: head.version_pk}, []
+            words = [one.cube.header.behaviour.context_fingerprint for one in made]
+            said = lookups.said(tx, namespace.pk, words)
+            for place, one in enumerate(made):
+                [source] = one.sources
+                key = lookups.key_of(tx, source.id, source.version)
+                if key is not None and words[place] not in said:
+                    pks[source.id] = key
+                    places.append(place)
+            kept = [Made(made[n].cube, (*made[n].sources, adapter)) for n in places]
+            if kept:
+                self.remember_embedder(tx, fingerprint)
+                derivations.write(tx, namespace, activity, kept, vectors[places], pks)
+                also = beside({one.cube.id for one in kept})
+                if also is not None:
+                    also(tx)
+            return [one.cube for one in kept], self.index_if_large(tx, path)
+
+        written = self.commit(work)
+        if written:
+            self.embedder_is(fingerprint)
+        return written
 
     def _unchanged(
         self, tx: sa.Connection, path: Namespace, seen: Sequence[MemCube]

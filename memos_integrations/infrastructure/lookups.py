@@ -240,6 +240,28 @@ def head(
     return Head(row.pk, row.head_pk, read_cube(row.body, row.expires_at, row.state))
 
 
+def key_of(tx: sa.Connection, cube_id: str, version: int) -> int | None:
+    """The key of a version that has words; ``None`` if there is none, or they were erased."""
+    query = (
+        sa.select(versions.c.pk)
+        .join(cubes, cubes.c.pk == versions.c.cube_pk)
+        .where(
+            cubes.c.id == cube_id,
+            versions.c.version == version,
+            versions.c.memory_type == "plaintext",
+        )
+    )
+    return tx.execute(query).scalar()
+
+
+def said(tx: sa.Connection, namespace_pk: int, fingerprints: Iterable[str | None]) -> set[str]:
+    """Those of these fingerprints of words that memories of a namespace have now."""
+    words = versions.c.context_fingerprint
+    asked = words.in_([one for one in fingerprints if one is not None])
+    query = sa.select(words).select_from(HEADS).where(*readable(namespace_pk), asked)
+    return set(tx.execute(query).scalars())
+
+
 def chain(tx: sa.Connection, cube_pk: int) -> list[MemCube]:
     """Every version of a cube, oldest first."""
     rows = tx.execute(

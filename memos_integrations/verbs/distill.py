@@ -22,6 +22,7 @@ from memos_integrations.memories.parameter.new_adapter import NewAdapter
 from memos_integrations.memories.parameter.worth import Worth, WorthPolicy, worth
 from memos_integrations.offload import offload
 from memos_integrations.operation.adapters import keep, sources_of
+from memos_integrations.operation.bringing_back import bring_back
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.query import Hit
 
@@ -61,6 +62,8 @@ class Fact:
     source: Source
     confidence: float
     """The probability of the memory's answer to a question, the geometric mean of its tokens."""
+    kept: MemCube | None = None
+    """The memory that it was written as, if it was."""
 
 
 class DistillVerbs:
@@ -73,6 +76,9 @@ class DistillVerbs:
 
     def _view(self) -> AbstractContextManager[Snapshot]:
         raise NotImplementedError  # the session says of which moment
+
+    def _may_write(self) -> None:
+        """A session of the past may not."""
 
     def distill(
         self,
@@ -165,17 +171,34 @@ class DistillVerbs:
         self._operator.delete(self.namespace, self.principal, note.cube.id)
         return fresh
 
-    def externalise(self, id: str, *, model: CausalModel) -> builtins.list[Fact]:
+    def externalise(
+        self, id: str, *, model: CausalModel, keep: bool = False
+    ) -> builtins.list[Fact]:
         """What an adapter was taught, from its provenance, and how surely it says so when asked.
 
-        Of a source that was changed since, the words are those it was trained on.
+        Of a source that was changed since, the words are those it was trained on. ``keep``: those
+        whose memory was deleted since are written as new memories, in one transaction; each names
+        its source and the adapter in its lineage, has the source's labels and the lowest trust of
+        both, and its confidence in ``metadata["confidence"]``. What was erased has no words any
+        more, what has ended does not begin again, and what the namespace still says is not
+        doubled. It takes the right to write.
         """
+        if keep:
+            self._may_write()
+            self._vault.require("write", self.namespace, "externalise into")
         note = self._note(id)
         training = _training()
         cubes = [one for one in map(self._version, note.sources) if one is not None and one.text]
         content = self._vault.blobs.get(_payload(note.cube).blob)
         sure = training.serving.confidences(model, content, cubes)
-        return [Fact(cube.text, Source(cube.id, cube.version), sure[cube.id]) for cube in cubes]
+        kept: dict[str, MemCube] = {}
+        if keep:
+            whole = self._operator, self.namespace, self.principal
+            kept = bring_back(*whole, note.cube, cubes, sure)
+        return [
+            Fact(cube.text, Source(cube.id, cube.version), sure[cube.id], kept.get(cube.id))
+            for cube in cubes
+        ]
 
     # Async twins --------------------------------------------------------------------------
 
