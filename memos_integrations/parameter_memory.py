@@ -103,6 +103,17 @@ class Serving:
         usage.adapters = tuple(cube.id for cube, _ in found.served)
         return self._engine.through(self._through(found)) if found.served else self._engine
 
+    def known(self) -> frozenset[tuple[str, int]]:
+        """The versions (memory, version) that are known to what is read now, in full and fresh."""
+        found = self._found()
+        behind = {
+            (one.cube_id, one.version)
+            for cube, weight in found.served
+            if weight >= 1 and cube.id not in found.stale
+            for one in sources_of(cube)
+        }
+        return frozenset(behind)
+
     # Within -------------------------------------------------------------------------------
 
     def _through(self, found: _Found) -> Through:
