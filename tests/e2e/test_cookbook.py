@@ -59,6 +59,9 @@ SAYS = {
         "back as words: Bramwell studied geology.\n",
         "erased: 3 memories, 2 files\nleft: 0 adapters; read through 0 adapters, stale: 0\n",
         "without it: 3 memories; read through 1 adapters, stale: 0\n",
+        "deleted, and back: The Pellworth bakery closes at four on Mondays.\n",
+        "scheduled: Consolidate done Consolidate done\n",
+        " to train 2 memories together\n",
     ],
     "moving_house": [
         "imported: 2\nagain: 2 as they were\nAnn lives in Bergen | from mem0:6f1c",
