@@ -8,7 +8,6 @@ The model is tiny and random: it shows how things work, and knows nothing with o
 
 import sys
 import tempfile
-from datetime import timedelta
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -18,11 +17,8 @@ from memos_integrations import MemOS
 from memos_integrations.langchain import ChatMemOS
 from memos_integrations.memories.parameter.distilling import Distillation
 from memos_integrations.memories.parameter.gate import GatePolicy
-from memos_integrations.memories.parameter.trainer import ParameterTrainer
 from memos_integrations.memories.parameter.training import Schedule
-from memos_integrations.memories.parameter.worth import WorthPolicy
 from memos_integrations.models.causal import CausalModel
-from memos_integrations.operation.scheduling.rules import Rules
 
 FACTS = [
     "Tamsin keeps a parrot named Quibble.",
@@ -80,20 +76,4 @@ print("erased:", len(receipt.memories), "memories,", len(receipt.blobs), "files"
 print("left:", len(maya.adapters()), "adapters;", ask())
 again = maya.distill(receipt.kept_sources, model=model, how=how)
 print("without it:", len(again.metadata["sources"]), "memories;", ask())
-maya.delete(facts[3].id)
-told = maya.externalise(again.id, model=model, keep=True)
-print("deleted, and back:", *[fact.kept.text for fact in told if fact.kept])
-
-# By itself, once it pays. Here at once, and for years; the defaults are a week, and a month.
-often = ["Quibble learned to whistle.", "Ottoline drives a tram."]
-noah = memory.session("noah")
-used = noah.add(often)
-for turn in range(8):
-    noah.record_uses(used, prompt=f"turn {turn}")
-    noah.search("whistle or tram", limit=2)
-eager = WorthPolicy(stable=timedelta(0), horizon=timedelta(days=3_650))
-trainer = ParameterTrainer(model, how=how, policy=eager)
-scheduler = memory.scheduler(trainer=trainer, rules=Rules(consolidate_uses=5, stable_for=0))
-print("scheduled:", *[f"{job.kind} {job.status}" for job in scheduler.tick().jobs])
-print(scheduler.explain(used[0].id).training.partition("; ")[2])
 memory.close()

@@ -31,6 +31,7 @@ from memos_integrations.operation.adapters import keep, sources_of
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.operation.scheduling.events import Event, Learned, Lost, Weighed
 from memos_integrations.operation.scheduling.planner import Planner
+from memos_integrations.operation.scheduling.rules import DAY
 from memos_integrations.operation.scheduling.tiers import Form, Tier
 
 _SYSTEM = Principal(id=SYSTEM, kind="service")
@@ -129,13 +130,15 @@ class Consolidation:
         if cube_id in known:
             all_of_it = self._trainer.weigh(self._vault.heads(known), self._operator.now())
             return f"adapter {standing.ours[cube.namespace].id} knows it; {all_of_it.reason}"
-        ready = [cube_id, *(one for one in planner.ready() if one != cube_id)]
-        members = self._sets(ready, standing).get(cube.namespace)
+        ready = planner.ready()
+        others = [one for one in ready if one != cube_id]
+        members = self._sets([cube_id, *others], standing).get(cube.namespace)
         if members is None:
             other = "an adapter that was made by a call knows it"
             return other if cube_id in standing.elsewhere else "the adapter here knows enough"
         refused = self._refused().get(cube.namespace)
-        return self._weighed(planner.now, members, known, refused).reason
+        reason = self._weighed(planner.now, members, known, refused).reason
+        return reason if cube_id in ready else f"{reason}; {_not_yet(planner, cube_id)}"
 
     def _sets(self, ready: Sequence[str], standing: Standing) -> dict[Namespace, list[MemCube]]:
         """By namespace: what its adapter knows, and what would come to it; the most valuable."""
@@ -313,6 +316,18 @@ class Consolidation:
         """What tells a training from others: the set, the model and how."""
         of = repr([self._trainer.key, sorted(_versions(members))])
         return hashlib.sha256(of.encode()).hexdigest()[:32]
+
+
+def _not_yet(planner: Planner, cube_id: str) -> str:
+    """What a memory lacks to be weighed at all."""
+    memory, rules = planner.holding.get(cube_id), planner.rules
+    if memory is None:
+        return "it is not known yet"
+    days, least = (planner.now - memory.changed_at) / DAY, rules.stable_for / DAY
+    return (
+        f"not weighed yet: used {memory.uses:g} of {rules.consolidate_uses:g} times, unchanged for "
+        f"{days:.1f} of {least:g} days"
+    )
 
 
 def _versions(cubes: Sequence[MemCube]) -> set[tuple[str, int]]:

@@ -59,9 +59,12 @@ SAYS = {
         "back as words: Bramwell studied geology.\n",
         "erased: 3 memories, 2 files\nleft: 0 adapters; read through 0 adapters, stale: 0\n",
         "without it: 3 memories; read through 1 adapters, stale: 0\n",
-        "deleted, and back: The Pellworth bakery closes at four on Mondays.\n",
-        "scheduled: Consolidate done Consolidate done\n",
-        " to train 2 memories together\n",
+    ],
+    "promotion": [
+        "at first: 3 memories in the prompt\n",
+        "trained: Consolidate done Consolidate done Consolidate done\n",
+        "1 adapter: 0 memories in the prompt\none deleted: 2 memories in the prompt\n",
+        "and back: Ottoline drives a tram.\n",
     ],
     "moving_house": [
         "imported: 2\nagain: 2 as they were\nAnn lives in Bergen | from mem0:6f1c",

@@ -121,6 +121,7 @@ def test_what_is_stable_and_used_becomes_one_adapter(
     assert note.cube.id in found.training
     rest = scheduler.explain(idle.id)
     assert rest is not None and rest.tier is Tier.PLAINTEXT
+    assert "2 memories together" not in rest.training and "used 0 of 2 times" in rest.training
     assert scheduler.tick().jobs == ()
 
 
