@@ -138,7 +138,8 @@ class Deriving(Writable):
             for place, one in enumerate(made):
                 [source] = one.sources
                 key = lookups.key_of(tx, source.id, source.version)
-                if key is not None and words[place] not in said:
+                if key is not None and (say := words[place]) is not None and say not in said:
+                    said.add(say)
                     pks[source.id] = key
                     places.append(place)
             kept = [Made(made[n].cube, (*made[n].sources, adapter)) for n in places]
