@@ -194,6 +194,11 @@ class LocalChat:
         """:meth:`warm` for a prompt, as the model reads it now."""
         return self._engine_now(Usage()).precompute(prompt, background=background)
 
+    def known_memories(self) -> frozenset[tuple[str, int]]:
+        """What the model knows without a prompt: the sources of the adapters that it is read
+        through now, as (id, version). For :class:`RecallPolicy(skip_known=...)`."""
+        return frozenset() if self._serving is None else self._serving.known()
+
     def _engine_now(self, usage: Usage) -> ActivationEngine:
         return self.engine if self._serving is None else self._serving.engine(usage)
 

@@ -16,6 +16,7 @@ import uuid_utils
 from memos_integrations.checks import check_namespace, check_text
 from memos_integrations.cube import Principal
 from memos_integrations.errors import AccessDeniedError, InvalidInputError
+from memos_integrations.infrastructure import unkept
 from memos_integrations.infrastructure.access import ANYONE, AccessRules, Asker
 from memos_integrations.infrastructure.erasure import recover
 from memos_integrations.infrastructure.governance import write_policy
@@ -31,12 +32,14 @@ from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked
 from memos_integrations.models.cross_encoder import as_reranker
+from memos_integrations.operation.consolidating import Consolidation, Trainer
 from memos_integrations.operation.door import Door
 from memos_integrations.operation.operator import MemOperator, Progress
 from memos_integrations.operation.organiser import Judge
 from memos_integrations.operation.rate import RateLimit, RateLimiter
 from memos_integrations.operation.retrieval import SearchPolicy
-from memos_integrations.operation.scheduler import Caches, MemScheduler
+from memos_integrations.operation.scheduled import Caches
+from memos_integrations.operation.scheduler import MemScheduler
 from memos_integrations.operation.scheduling.policies import KeepPolicy
 from memos_integrations.operation.scheduling.rules import Budgets, Rules
 from memos_integrations.operation.sensitive.guard import guard_of
@@ -95,6 +98,7 @@ class MemOS:
         self.remotes = Remotes(vault)
         """Where these caches were sent to."""
         vault.watch_erasures(partial(withdraw, vault.folder))
+        unkept.recover(vault)
         for receipt in recover(vault, clock.now):
             withdraw(vault.folder, receipt.ids)
         _open[vault.folder.resolve()] = self
@@ -298,6 +302,7 @@ class MemOS:
         self,
         *,
         caches: Caches | None = None,
+        trainer: Trainer | None = None,
         budgets: Budgets | None = None,
         rules: Rules | None = None,
         policy: KeepPolicy | None = None,
@@ -306,14 +311,17 @@ class MemOS:
         """What moves memories between tiers, from how they are used; tick it, or ``start`` it.
 
         It brings back, archives and expires; with ``caches`` (an accelerator) it has KV caches
-        built and let go, too. ``budgets``, ``rules``, ``policy``: how much, when, and what first.
-        ``every``: seconds between two ticks in the background. Have one for a store.
+        built and let go, too; with ``trainer`` (a ``ParameterTrainer``) what is stable and used
+        enough in a namespace becomes an adapter there, once that pays. ``budgets``, ``rules``,
+        ``policy``: how much, when, and what first. ``every``: seconds between two ticks in the
+        background. Have one for a store.
         """
         return MemScheduler(
             self.vault,
             clock=self._clock,
             activity=self._operator.activity,
             caches=caches,
+            training=None if trainer is None else Consolidation(self._operator, trainer),
             budgets=budgets,
             rules=rules,
             policy=policy,

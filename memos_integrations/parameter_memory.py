@@ -18,8 +18,9 @@ from memos_integrations.errors import (
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memos import MemOS
+from memos_integrations.operation.adapters import sources_of
 from memos_integrations.session import MemorySession
-from memos_integrations.verbs.distill import AdapterNote, sources_of
+from memos_integrations.verbs.distill import AdapterNote
 
 if TYPE_CHECKING:
     from memos_integrations.memories.activation.engine import ActivationEngine
@@ -101,6 +102,17 @@ class Serving:
             )
         usage.adapters = tuple(cube.id for cube, _ in found.served)
         return self._engine.through(self._through(found)) if found.served else self._engine
+
+    def known(self) -> frozenset[tuple[str, int]]:
+        """The versions (memory, version) that are known to what is read now, in full and fresh."""
+        found = self._found()
+        behind = {
+            (one.cube_id, one.version)
+            for cube, weight in found.served
+            if weight >= 1 and cube.id not in found.stale
+            for one in sources_of(cube)
+        }
+        return frozenset(behind)
 
     # Within -------------------------------------------------------------------------------
 

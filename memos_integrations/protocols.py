@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self, runtime_checkable
@@ -61,6 +61,15 @@ class Reranker(Protocol):
 
     def rerank(self, question: str, hits: Sequence[Hit]) -> Sequence[float]:
         """Return one finite number for each hit, in the order of ``hits``; more is better."""
+        ...
+
+
+@runtime_checkable
+class Knows(Protocol):
+    """A chat model that knows memories without a prompt, such as one with adapters."""
+
+    def known_memories(self) -> Collection[tuple[str, int]]:
+        """Which it knows now, as (id, version)."""
         ...
 
 

@@ -21,7 +21,7 @@ from memos_integrations.errors import InvalidInputError, MemOSError, RecallTimeo
 from memos_integrations.infrastructure.deadline import DeadlineExceeded, DeadlineWorkers
 from memos_integrations.interface.rewriting import Rewriter, wordings
 from memos_integrations.memories.block import CLOSING, NOTE, OPENING, block, line, without_block
-from memos_integrations.protocols import Vectors
+from memos_integrations.protocols import Knows, Vectors
 from memos_integrations.query import Hit
 from memos_integrations.session import MemorySession
 from memos_integrations.verbs.arguments import MAX_LIMIT
@@ -93,6 +93,9 @@ class RecallPolicy:
     """
     on_error: Literal["ignore", "raise"] = "ignore"
     """Whether a conversation goes on, with a logged warning, when its memory fails."""
+    skip_known: Knows | None = None
+    """A chat model that is read through adapters: what these know stays out of the prompt. What
+    was changed, hidden or erased since is recalled again."""
 
     def __post_init__(self) -> None:
         for name in ("limit", "token_budget"):
@@ -106,6 +109,8 @@ class RecallPolicy:
             raise InvalidInputError(f"timeout is {self.timeout!r}: give seconds, or None")
         if self.order not in ("age", "use"):
             raise InvalidInputError(f"order {self.order!r}: use 'age' or 'use'")
+        if self.skip_known is not None and not isinstance(self.skip_known, Knows):
+            raise InvalidInputError(f"skip_known is {self.skip_known!r}: give the chat model")
         if self.on_error not in ("ignore", "raise"):
             raise InvalidInputError(f"on_error {self.on_error!r}: use 'ignore' or 'raise'")
 
@@ -179,7 +184,20 @@ class Recall:
             )
             turns = [Hit(cube, 0.0) for each in near for cube in each]
             chosen = self._filled(chosen, self._new(turns, seen, conversation), room)
-        return self._ordered(chosen)
+        known = self._known()
+        return self._ordered([one for one in chosen if (one.id, one.version) not in known])
+
+    def _known(self) -> Collection[tuple[str, int]]:
+        asked, nothing = self.policy.skip_known, frozenset[tuple[str, int]]()
+        if asked is None:
+            return nothing
+        return self.guarded("asking the model what it knows", asked.known_memories, nothing)
+
+    def known(self, session: MemorySession) -> list[MemCube]:
+        """What is left out of prompts, since the model knows it."""
+        ids, nothing = [cube_id for cube_id, _ in self._known()], list[MemCube]()
+        found = self.guarded("recall", lambda: session.get_many(ids), nothing) if ids else nothing
+        return found
 
     def _wordings(self, asked: str) -> tuple[str, ...]:
         """Asked for once, however often the search is widened."""
@@ -235,6 +253,8 @@ class Recall:
         An assistant's answer that repeats a recalled memory word for word is not kept: it would be
         found in the memory's place after that has been corrected or forgotten.
         """
+        if any(said.role == "assistant" for said in turn):
+            recalled = [*recalled, *self.known(session)]
         for said in turn:
             text = without_block(said.text)
             if not text.strip() or (said.role == "assistant" and repeats(text, recalled)):

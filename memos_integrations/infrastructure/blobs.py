@@ -95,6 +95,12 @@ class FsspecBlobs:
         if self.exists(digest):
             self._fs.rm_file(self._path(digest))
 
+    def remove_unfinished(self) -> None:
+        """Remove what was half-written when a process died; nobody may be writing."""
+        aside = f"{self._root}/incoming"
+        for path in self._fs.ls(aside, detail=False) if self._fs.exists(aside) else ():
+            self._fs.rm_file(path)
+
     def _path(self, digest: str) -> str:
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise InvalidInputError(f"{digest!r} is not a blob digest: 64 lower-case hex digits")

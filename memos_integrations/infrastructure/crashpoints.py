@@ -28,6 +28,8 @@ NAMES = (
     "jobs-decided",
     "jobs-written",
     "job-done",
+    "adapter-trained",
+    "adapter-written",
     "erasure-committed",
     "erasure-index-gone",
     "erasure-words-gone",

@@ -35,7 +35,11 @@ _DERIVED = (
     "SELECT later.cube_pk FROM doomed "
     "CROSS JOIN versions AS earlier ON earlier.cube_pk = doomed.pk "
     "CROSS JOIN edges ON edges.object_pk = earlier.pk AND edges.relation = 'wasDerivedFrom' "
-    "CROSS JOIN versions AS later ON later.pk = edges.subject_pk) "
+    "CROSS JOIN versions AS later ON later.pk = edges.subject_pk "
+    # What was brought back out of an adapter has the words of one memory, not of all it knew.
+    "WHERE earlier.memory_type != 'parameter' OR NOT EXISTS (SELECT 1 FROM edges AS others "
+    "JOIN versions AS words ON words.pk = others.object_pk AND words.memory_type = 'plaintext' "
+    "WHERE others.subject_pk = later.pk AND others.relation = 'wasDerivedFrom')) "
     "SELECT pk FROM doomed ORDER BY pk"
 )
 _SOURCES = (

@@ -22,7 +22,11 @@ from memos_integrations.infrastructure.schema import (
 
 Status = Literal["waiting", "done", "skipped", "failed"]
 
+ATTEMPTS = 3
+"""How often a job is tried."""
+
 _CURSOR = "scheduler"
+_REFUSED = "untrained:"
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,28 @@ def end(tx: sa.Connection, pk: int, status: Status, outcome: str, at: datetime) 
     changed = {"status": status, "outcome": outcome, "finished_at": to_micros(at)}
     waits = jobs.c.pk == pk, jobs.c.status == "waiting"
     tx.execute(sa.update(jobs).where(*waits).values(**changed))
+
+
+def refuse(tx: sa.Connection, path: Namespace, what: str, why: str) -> None:
+    """What was trained last in a namespace was not kept; ``what`` tells it from other trainings."""
+    forgive(tx, path)
+    note = json.dumps([what, why])
+    tx.execute(sa.insert(settings).values(key=_REFUSED + json.dumps(path), value=note))
+
+
+def forgive(tx: sa.Connection, path: Namespace) -> None:
+    """Forget it."""
+    tx.execute(sa.delete(settings).where(settings.c.key == _REFUSED + json.dumps(path)))
+
+
+def refused(tx: sa.Connection) -> dict[Namespace, tuple[str, str]]:
+    """By namespace: what was trained last and not kept, and why."""
+    rows = tx.execute(sa.select(settings).where(settings.c.key.startswith(_REFUSED)))
+    found = {}
+    for key, note in rows:
+        what, why = json.loads(note)
+        found[tuple(json.loads(key.removeprefix(_REFUSED)))] = what, why
+    return found
 
 
 def count_attempt(tx: sa.Connection, pk: int) -> None:

@@ -182,6 +182,13 @@ def shown(tx: sa.Connection, cube_ids: Iterable[str], now: datetime) -> list[int
     return [pk for (pk,) in hot(tx, _SHOWN, json.dumps(list(cube_ids)), to_micros(now))]
 
 
+def of_type(tx: sa.Connection, memory_type: str) -> list[str]:
+    """The ids of a type's memories, of any namespace, that are not deleted; oldest first."""
+    where = cubes.c.deleted_by.is_(None), versions.c.memory_type == memory_type
+    found = sa.select(cubes.c.id).select_from(HEADS).where(*where).order_by(cubes.c.id)
+    return list(tx.execute(found).scalars())
+
+
 def among(tx: sa.Connection, cube_ids: Iterable[str], where: Sequence[Clause]) -> set[str]:
     """Those of these cubes, of any namespace, that fulfil conditions on both."""
     each = sa.func.json_each(json.dumps(sorted(cube_ids))).table_valued("value")
@@ -231,6 +238,28 @@ def head(
     if row is None:
         return None
     return Head(row.pk, row.head_pk, read_cube(row.body, row.expires_at, row.state))
+
+
+def key_of(tx: sa.Connection, cube_id: str, version: int) -> int | None:
+    """The key of a version that has words; ``None`` if there is none, or they were erased."""
+    query = (
+        sa.select(versions.c.pk)
+        .join(cubes, cubes.c.pk == versions.c.cube_pk)
+        .where(
+            cubes.c.id == cube_id,
+            versions.c.version == version,
+            versions.c.memory_type == "plaintext",
+        )
+    )
+    return tx.execute(query).scalar()
+
+
+def said(tx: sa.Connection, namespace_pk: int, fingerprints: Iterable[str | None]) -> set[str]:
+    """Those of these fingerprints of words that memories of a namespace have now."""
+    words = versions.c.context_fingerprint
+    asked = words.in_([one for one in fingerprints if one is not None])
+    query = sa.select(words).select_from(HEADS).where(*readable(namespace_pk), asked)
+    return set(tx.execute(query).scalars())
 
 
 def chain(tx: sa.Connection, cube_pk: int) -> list[MemCube]:

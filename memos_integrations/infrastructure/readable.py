@@ -59,16 +59,22 @@ class Readable(Ruled):
 
     def outdated(self, versions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Those of these versions (cube id, version) that must not be served any more."""
-        asked, scope = set(versions), self.sight().everywhere()
         with self._database.read() as tx:
-            current = lookups.current(tx, asked, self._clock.now())
-            if kept := self.kept():
-                there = lookups.among(tx, {cube_id for cube_id, _ in current}, kept)
-                current = {one for one in current if one[0] in there}
-            if scope.everything:
-                return asked - current
-            seen = permitted(tx, {cube_id for cube_id, _ in current}, scope)
-            return asked - {one for one in current if one[0] in seen}
+            return self.outdated_in(tx, versions)
+
+    def outdated_in(
+        self, tx: sa.Connection, versions: Iterable[tuple[str, int]]
+    ) -> set[tuple[str, int]]:
+        """The same, in a transaction."""
+        asked, scope = set(versions), self.sight().everywhere()
+        current = lookups.current(tx, asked, self._clock.now())
+        if kept := self.kept():
+            there = lookups.among(tx, {cube_id for cube_id, _ in current}, kept)
+            current = {one for one in current if one[0] in there}
+        if scope.everything:
+            return asked - current
+        seen = permitted(tx, {cube_id for cube_id, _ in current}, scope)
+        return asked - {one for one in current if one[0] in seen}
 
     def heads(self, cube_ids: Iterable[str]) -> list[MemCube]:
         """Those of these memories, of any namespace, that may be shown now; with their counters."""

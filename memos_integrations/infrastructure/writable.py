@@ -124,7 +124,7 @@ class Writable(Upkept, Embedded, Watched):
 
         def work(tx: sa.Connection) -> tuple[MemCube, bool]:
             namespace, head = self._as_read(tx, path, before)
-            _thawed(head.cube)
+            thawed(head)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.insert_revision(tx, namespace, activity_pk, head, after, vector)
             if also is not None:
@@ -140,7 +140,7 @@ class Writable(Upkept, Embedded, Watched):
 
         def work(tx: sa.Connection) -> tuple[None, bool]:
             namespace, head = self._present(tx, path, cube_id)
-            _thawed(head.cube)
+            thawed(head)
             activity_pk = records.insert_activity(tx, namespace.pk, activity)
             records.mark_deleted(tx, namespace, activity_pk, head)
             return None, namespace.collection is not None
@@ -202,9 +202,11 @@ class Writable(Upkept, Embedded, Watched):
         return namespace, head
 
 
-def _thawed(cube: MemCube) -> None:
-    if cube.state is State.FROZEN:
-        raise FrozenCubeError(f"memory {cube.id} is frozen: it can be read, not changed")
+def thawed(head: Head) -> Head:
+    """The same, unless it is frozen (:class:`FrozenCubeError`)."""
+    if head.cube.state is State.FROZEN:
+        raise FrozenCubeError(f"memory {head.cube.id} is frozen: it can be read, not changed")
+    return head
 
 
 def _same(activity: Activity, digest: str | None, cubes: list[MemCube]) -> list[MemCube]:

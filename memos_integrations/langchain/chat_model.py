@@ -90,6 +90,10 @@ class ChatMemOS(BaseChatModel):
         assert self._chat is not None
         return self._chat
 
+    def known_memories(self) -> frozenset[tuple[str, int]]:
+        """What it knows without a prompt, by its adapters; for ``skip_known``."""
+        return self.local.known_memories()
+
     @property
     def _llm_type(self) -> str:
         return "memos-local"

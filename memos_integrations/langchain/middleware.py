@@ -22,6 +22,7 @@ from memos_integrations.interface.rewriting import Rewriter
 from memos_integrations.langchain.scope import NamespaceOf, Scope, thread_of
 from memos_integrations.memos import MemOS
 from memos_integrations.offload import offload
+from memos_integrations.protocols import Knows
 from memos_integrations.recall import (
     Recall,
     RecallPolicy,
@@ -57,6 +58,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
     - ``limit``, ``token_budget``, ``count_tokens``: how much is recalled. Recorded
       questions never are. ``filters`` and ``rewrite`` as in :meth:`MemorySession.search`.
       ``around``: how many turns before and after each recalled one fill what is left of the budget.
+    - ``skip_known``: a ``ChatMemOS`` that is read through adapters: what they know is left out.
     - ``recall_timeout`` in seconds, ``on_error``: with ``"ignore"`` the agent goes on without
       memory and a warning is logged; with ``"raise"`` it fails.
     - ``record``: ``"turn"`` remembers what the user and the assistant said, ``"user"`` only the
@@ -84,6 +86,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
         filters: Mapping[str, Any] | None = None,
         around: int = 0,
         rewrite: Rewriter | None = None,
+        skip_known: Knows | None = None,
         recall_timeout: float | None = 2.0,
         on_error: Literal["ignore", "raise"] = "ignore",
         record: Literal["turn", "user", "nothing"] = "turn",
@@ -109,6 +112,7 @@ class MemOSMiddleware(AgentMiddleware[RecalledState, Any, Any]):
                 filters=filters,
                 around=around,
                 rewrite=rewrite,
+                skip_known=skip_known,
                 timeout=recall_timeout,
                 on_error=on_error,
             )

@@ -94,6 +94,10 @@ class MemOSLLM(CustomLLM):
         """The model and its cache."""
         return self._chat
 
+    def known_memories(self) -> frozenset[tuple[str, int]]:
+        """What it knows without a prompt, by its adapters; for ``skip_known``."""
+        return self.local.known_memories()
+
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex asks of a model."""

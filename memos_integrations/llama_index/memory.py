@@ -235,6 +235,8 @@ class MemOSMemory(BaseMemory):
         """The messages to keep; an answer that repeats a recalled memory is history, no memory."""
         with self._lock:
             recalled = list(self._found)
+        if any(one.role == MessageRole.ASSISTANT for one in said):
+            recalled += self._recall.known(self._session)
         return [
             replace(one, searched=one.role != "assistant" or not repeats(one.text, recalled))
             for one in map(to_message, said)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import sqlalchemy as sa
 
@@ -27,59 +28,35 @@ from memos_integrations.errors import (
 )
 from memos_integrations.infrastructure import crashpoints, happenings, jobs, sweeping
 from memos_integrations.infrastructure.happenings import Since
-from memos_integrations.infrastructure.jobs import Job, NewJob
+from memos_integrations.infrastructure.jobs import Job
 from memos_integrations.infrastructure.records import Activity
 from memos_integrations.infrastructure.units import SYSTEM
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.operation import lifecycle
-from memos_integrations.operation.scheduling.actions import KINDS, Action
+from memos_integrations.operation.consolidating import Consolidation, Overtaken
+from memos_integrations.operation.scheduled import (
+    Caches,
+    Report,
+    action_of,
+    new_job,
+    verb_of,
+)
+from memos_integrations.operation.scheduling.actions import Action
 from memos_integrations.operation.scheduling.events import Event, Lost, Pressure, Tick
 from memos_integrations.operation.scheduling.explanation import Explanation
 from memos_integrations.operation.scheduling.planner import Planner
 from memos_integrations.operation.scheduling.policies import KeepPolicy
 from memos_integrations.operation.scheduling.rules import Budgets, Rules
 from memos_integrations.operation.scheduling.sighting import Sighting, place
-from memos_integrations.operation.scheduling.tiers import BOUNDED, Form, Tier
+from memos_integrations.operation.scheduling.tiers import BOUNDED, Tier
 from memos_integrations.protocols import Clock
 
 log = logging.getLogger(__name__)
-
-ATTEMPTS = 3
-"""How often a job is tried."""
 
 VECTORS_UP_TO = 20_000
 """Memories of which the scheduler keeps vectors, to prefetch by topic; with more it does not."""
 
 _SYSTEM = Principal(id=SYSTEM, kind="service")
-
-
-class Caches(Protocol):
-    """Who holds activation memory, such as an accelerator."""
-
-    def form(self, characters: int) -> Form:
-        """What the cache of a text takes, in bytes and milliseconds."""
-        ...
-
-    def build(self, cube: MemCube) -> str:
-        """Make the cache of a memory; why not, if it cannot be, else an empty string."""
-        ...
-
-    def drop(self, cube_id: str) -> None:
-        """Let go of the cache of a memory."""
-        ...
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one tick did; as a string, lines to read."""
-
-    events: int
-    jobs: tuple[Job, ...]
-    """What was decided or left over, with what came of it."""
-
-    def __str__(self) -> str:
-        head = f"{self.events} events, {len(self.jobs)} decisions"
-        return "\n".join([head, *(f"  {job.cube_id}: {job}" for job in self.jobs)])
 
 
 class MemScheduler:
@@ -91,6 +68,7 @@ class MemScheduler:
             ...
 
     ``caches``: who holds KV caches; without it nothing is promoted to activation memory.
+    ``training``: what makes weights of memories; without it nothing is.
     """
 
     def __init__(
@@ -100,6 +78,7 @@ class MemScheduler:
         clock: Clock,
         activity: Callable[[str, Principal], Activity],
         caches: Caches | None = None,
+        training: Consolidation | None = None,
         budgets: Budgets | None = None,
         rules: Rules | None = None,
         policy: KeepPolicy | None = None,
@@ -108,9 +87,9 @@ class MemScheduler:
         if isinstance(every, bool) or not isinstance(every, int | float) or not every > 0:
             raise InvalidInputError(f"every is {every!r}: give a positive number of seconds")
         self._vault, self._clock, self._activity = vault, clock, activity
-        self._caches, self._every = caches, float(every)
+        self._caches, self._training, self._every = caches, training, float(every)
         self._budgets, self._rules, self._policy = budgets, rules, policy
-        self._lock = threading.RLock()
+        self._lock, self._trains = threading.RLock(), threading.Lock()
         self._planner: Planner | None = None
         self._since = Since()
         self._sighting = Sighting(None)
@@ -121,9 +100,14 @@ class MemScheduler:
     # What callers use ---------------------------------------------------------------------
 
     def tick(self) -> Report:
-        """Take in what happened, decide, and do it. Raises :class:`StoreError`."""
+        """Take in what happened, decide, and do it. Raises :class:`StoreError`.
+
+        If memories become weights, it takes as long as that does; all else goes on meanwhile.
+        """
         with self._lock:
-            return self._step(Tick(self._clock.now().timestamp()))
+            seen, touched = self._step(Tick(self._clock.now().timestamp()))
+        self._train()
+        return Report(seen, tuple(self._again(touched)))
 
     def press(self, tier: Tier | str, bytes: int) -> Report:
         """Memory is short: free so many bytes of a tier at once, the least valuable first.
@@ -136,23 +120,28 @@ class MemScheduler:
                 f"press({tier!r}, {bytes!r}): give {', '.join(BOUNDED)}, and 0 bytes or more"
             )
         with self._lock:
-            return self._step(Pressure(self._clock.now().timestamp(), Tier(tier), bytes))
+            seen, touched = self._step(Pressure(self._clock.now().timestamp(), Tier(tier), bytes))
+        return Report(seen, tuple(self._again(touched)))
 
     def explain(self, id: str) -> Explanation | None:
         """Why a memory is where it is, with every decision about it; ``None`` if it is unknown.
 
-        As of the last tick.
+        As of the last tick. With a trainer it has the break-even of the set that it is in.
         """
         with self._lock:
-            found = self._known().explain(id)
-        return None if found is None else replace(found, decisions=tuple(self.decisions(id)))
+            planner = self._known()
+            found = planner.explain(id)
+            why = self._training.explain(planner, id) if self._training and found else ""
+        if found is None:
+            return None
+        return replace(found, decisions=tuple(self.decisions(id)), training=why)
 
     def decisions(self, id: str | None = None, *, limit: int = 100) -> list[Action]:
         """The decisions about a memory, or the latest about any; oldest first.
 
         The reason of a job that was skipped or failed ends in why.
         """
-        return [_action(job) for job in self.jobs(id, limit=limit)]
+        return [action_of(job) for job in self.jobs(id, limit=limit)]
 
     def jobs(self, id: str | None = None, *, limit: int = 100) -> list[Job]:
         """The same with what came of them."""
@@ -170,13 +159,14 @@ class MemScheduler:
                 self._worker.start()
 
     def stop(self) -> None:
-        """End the background work after one last tick."""
+        """End the background work after one last tick; a training ends, and is begun anew later."""
         with self._lock:
             worker, self._worker = self._worker, None
         if worker is not None:
             self._ended.set()
             worker.join()
             self._tick_quietly()
+            self._ended.clear()
 
     @property
     def is_running(self) -> bool:
@@ -213,8 +203,11 @@ class MemScheduler:
 
     # A step -------------------------------------------------------------------------------
 
-    def _step(self, event: Event) -> Report:
-        """Do what was left over; see what happened, and then the event; do what is decided."""
+    def _step(self, event: Event) -> tuple[int, list[Job]]:
+        """Do what was left over; see what happened, and then the event; do what is decided.
+
+        How many events there were, and the jobs; those that train are done by :meth:`_train`.
+        """
         left = self._waiting()
         for job in left:
             self._do(job)
@@ -228,7 +221,7 @@ class MemScheduler:
         decided = [job for job in self._waiting() if job.pk not in known]
         for job in decided:
             self._do(job)
-        return Report(seen, tuple(self._again([*left, *decided])))
+        return seen, [*left, *decided]
 
     # Seeing -------------------------------------------------------------------------------
 
@@ -237,7 +230,8 @@ class MemScheduler:
         if self._planner is not None:
             return self._planner
         planner = Planner(self._budgets, self._rules, self._policy)
-        self._sighting = Sighting(None if self._caches is None else self._caches.form)
+        cache = None if self._caches is None else self._caches.form
+        self._sighting = Sighting(cache, in_sets=self._training is not None)
         with self._vault.reading() as (tx, _):
             self._since = Since.read(jobs.cursor(tx))
             self._with_vectors = happenings.count(tx) <= VECTORS_UP_TO
@@ -267,8 +261,11 @@ class MemScheduler:
         actions = [action for event in events for action in planner.step(event)]
         place(planner, new.touched, now.timestamp())
         actions += planner.step(last)
+        if self._training is not None and isinstance(last, Tick):
+            for event in self._training.events(planner, now.timestamp(), self._waiting()):
+                actions += planner.step(event)
         crashpoints.reach("jobs-decided")
-        new_jobs = [_new(one) for one in actions]
+        new_jobs = [new_job(one) for one in actions]
         self._commit(lambda tx: jobs.write(tx, new_jobs, str(new.upto)))
         crashpoints.reach("jobs-written")
         self._since = new.upto
@@ -286,19 +283,52 @@ class MemScheduler:
 
     def _do(self, job: Job) -> None:
         """Do what was decided; what fails is tried again with a later tick."""
+        if self._training is not None and self._training.is_training(job):
+            return  # with the others of its set
         try:
-            if (verb := _verb(job)) is not None:
+            if (verb := verb_of(job)) is not None:
                 self._change(job, verb)
             else:
                 self._end(job, self._move(job))
-        except (CubeNotFoundError, IllegalTransitionError, _Overtaken) as error:
+        except (CubeNotFoundError, IllegalTransitionError, Overtaken) as error:
             self._end(job, str(error))
         except Exception as error:  # what a cache raises ends this job, not the tick
             if not isinstance(error, MemOSError):
                 log.exception("a job of the scheduler failed")
-            self._commit(lambda tx: jobs.count_attempt(tx, job.pk))
-            if job.attempts + 1 >= ATTEMPTS:
+            self._failed([job], error)
+
+    def _failed(self, these: Sequence[Job], error: Exception) -> None:
+        for job in these:
+            self._commit(partial(jobs.count_attempt, pk=job.pk))
+            if job.attempts + 1 >= jobs.ATTEMPTS:
                 self._end(job, f"{type(error).__name__}: {error}", failed=True)
+
+    def _train(self) -> None:
+        """Train what waits for it, a namespace at a time; others go on, and tick, meanwhile."""
+        if self._training is None or not self._trains.acquire(blocking=False):
+            return
+        try:
+            for these in self._training.together(self._waiting()):
+                if self._goes_on():
+                    self._train_set(self._training, these)
+        finally:
+            self._trains.release()
+
+    def _train_set(self, training: Consolidation, these: Sequence[Job]) -> None:
+        try:
+            is_done = training.train(these, self._end, self._goes_on)
+        except Exception as error:  # what a trainer raises ends these jobs, not the tick
+            if not isinstance(error, MemOSError):
+                log.exception("a training of the scheduler failed")
+            self._failed(these, error)
+            return
+        if is_done and self._caches is not None:
+            for job in these:
+                if job.source == Tier.ACTIVATION:
+                    self._caches.drop(job.cube_id)
+
+    def _goes_on(self) -> bool:
+        return self._vault.is_open and not self._ended.is_set()
 
     def _commit(self, work: Callable[[sa.Connection], None]) -> None:
         def done(tx: sa.Connection) -> tuple[None, bool]:
@@ -313,7 +343,7 @@ class MemScheduler:
 
         def after(cube: MemCube) -> State:
             if verb == "expire" and not lifecycle.is_over(cube, activity.at):
-                raise _Overtaken("its lifespan was prolonged meanwhile")
+                raise Overtaken("its lifespan was prolonged meanwhile")
             return lifecycle.after(verb, cube.id, cube.state)
 
         self._vault.transition(
@@ -332,7 +362,10 @@ class MemScheduler:
         Doing it twice makes nothing different: a cache that is there is not built again.
         """
         if job.target == Tier.PARAMETER:
-            return "parameter memory is trained by a call, not by the scheduler"
+            return "nothing trains: give the scheduler a trainer, or distil by a call"
+        if job.source == Tier.PARAMETER and self._training is not None:
+            self._training.drop(job)
+            return ""
         if self._caches is None:
             return "no KV-cache accelerator is attached"
         if job.target == Tier.ACTIVATION:
@@ -345,41 +378,21 @@ class MemScheduler:
         now = self._clock.now()
         status: jobs.Status = "failed" if failed else "skipped" if why_not else "done"
         self._commit(lambda tx: jobs.end(tx, job.pk, status, why_not, now))
-        if why_not and self._planner is not None:
-            self._correct(self._planner, job, now)
+        with self._lock:
+            if why_not and self._planner is not None:
+                self._correct(self._planner, job, now)
 
     def _correct(self, planner: Planner, job: Job, now: datetime) -> None:
         """The planner believes what was not done."""
         if job.target is None:
             self._planner = None  # it has forgotten what is still there: learn it anew
-        elif job.target in (Tier.ACTIVATION, Tier.PARAMETER):
+        elif job.target == Tier.PARAMETER:
+            memory = planner.holding.get(job.cube_id)
+            if memory is not None and memory.tier is Tier.PARAMETER:
+                planner.place(job.cube_id, Tier(job.source), now.timestamp())
+        elif job.target == Tier.ACTIVATION:
             planner.step(Lost(now.timestamp(), job.cube_id, Tier(job.target)))
         elif job.target == Tier.ARCHIVE:
             planner.place(job.cube_id, Tier.PLAINTEXT, now.timestamp())
         elif job.source == Tier.ARCHIVE:
             planner.place(job.cube_id, Tier.ARCHIVE, now.timestamp())
-
-
-class _Overtaken(Exception):
-    """What was decided is not so any more."""
-
-
-def _verb(job: Job) -> str | None:
-    """What a job does to the memory itself; ``None`` if only to what is derived from it."""
-    if job.target is None:
-        return "expire"
-    if job.target == Tier.ARCHIVE:
-        return "archive"
-    return "restore" if job.source == Tier.ARCHIVE else None
-
-
-def _new(action: Action) -> NewJob:
-    target = None if action.target is None else action.target.value
-    at = datetime.fromtimestamp(action.at, UTC)
-    return NewJob(action.cube_id, action.kind, action.source.value, target, action.reason, at)
-
-
-def _action(job: Job) -> Action:
-    reason = f"{job.reason}; {job.status}: {job.outcome}" if job.outcome else job.reason
-    target = None if job.target is None else Tier(job.target)
-    return KINDS[job.kind](job.at.timestamp(), job.cube_id, Tier(job.source), target, reason)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memos_integrations.checks import Namespace, check_id
-from memos_integrations.cube import LEVELS, Draft, MemCube, Parameter, Principal
+from memos_integrations.cube import MemCube, Parameter, Principal
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MissingExtraError
 from memos_integrations.infrastructure.quarantine import is_held
 from memos_integrations.infrastructure.snapshot import Snapshot
 from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.admission import Rates
 from memos_integrations.memories.activation.segments import Source
+from memos_integrations.memories.parameter.new_adapter import NewAdapter
 from memos_integrations.memories.parameter.worth import Worth, WorthPolicy, worth
-from memos_integrations.memories.plaintext import embedding_text
-from memos_integrations.models.checked import embed_checked
 from memos_integrations.offload import offload
+from memos_integrations.operation.adapters import keep, sources_of
+from memos_integrations.operation.bringing_back import bring_back
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.query import Hit
 
@@ -62,6 +62,8 @@ class Fact:
     source: Source
     confidence: float
     """The probability of the memory's answer to a question, the geometric mean of its tokens."""
+    kept: MemCube | None = None
+    """The memory that it was written as, if it was."""
 
 
 class DistillVerbs:
@@ -74,6 +76,9 @@ class DistillVerbs:
 
     def _view(self) -> AbstractContextManager[Snapshot]:
         raise NotImplementedError  # the session says of which moment
+
+    def _may_write(self) -> None:
+        """A session of the past may not."""
 
     def distill(
         self,
@@ -107,14 +112,13 @@ class DistillVerbs:
             checkpoint_at=place,
             tell=progress,
         )
-        content = training.storage.to_bytes(adapter)
-        kept = self._keep(
-            content,
+        new = NewAdapter(
+            training.storage.to_bytes(adapter),
             adapter.manifest.kind,
             training.storage.fingerprint_of(model),
-            sources,
             report.as_dict(),
         )
+        kept = keep(self._operator, self.namespace, self.principal, new, sources)
         if place is not None:
             place.unlink(missing_ok=True)
         return kept
@@ -167,17 +171,34 @@ class DistillVerbs:
         self._operator.delete(self.namespace, self.principal, note.cube.id)
         return fresh
 
-    def externalise(self, id: str, *, model: CausalModel) -> builtins.list[Fact]:
+    def externalise(
+        self, id: str, *, model: CausalModel, keep: bool = False
+    ) -> builtins.list[Fact]:
         """What an adapter was taught, from its provenance, and how surely it says so when asked.
 
-        Of a source that was changed since, the words are those it was trained on.
+        Of a source that was changed since, the words are those it was trained on. ``keep``: those
+        whose memory was deleted since are written as new memories, in one transaction; each names
+        its source and the adapter in its lineage, has the source's labels and the lowest trust of
+        both, and its confidence in ``metadata["confidence"]``. What was erased has no words any
+        more, what has ended does not begin again, and what the namespace still says is not
+        doubled. It takes the right to write.
         """
+        if keep:
+            self._may_write()
+            self._vault.require("write", self.namespace, "externalise into")
         note = self._note(id)
         training = _training()
         cubes = [one for one in map(self._version, note.sources) if one is not None and one.text]
         content = self._vault.blobs.get(_payload(note.cube).blob)
         sure = training.serving.confidences(model, content, cubes)
-        return [Fact(cube.text, Source(cube.id, cube.version), sure[cube.id]) for cube in cubes]
+        kept: dict[str, MemCube] = {}
+        if keep:
+            whole = self._operator, self.namespace, self.principal
+            kept = bring_back(*whole, note.cube, cubes, sure)
+        return [
+            Fact(cube.text, Source(cube.id, cube.version), sure[cube.id], kept.get(cube.id))
+            for cube in cubes
+        ]
 
     # Async twins --------------------------------------------------------------------------
 
@@ -235,40 +256,6 @@ class DistillVerbs:
             )
         return found
 
-    def _keep(
-        self,
-        content: bytes,
-        kind: Any,
-        fingerprint: str,
-        sources: Sequence[MemCube],
-        report: Mapping[str, Any],
-    ) -> MemCube:
-        """Store the adapter; if it cannot be, its bytes go again."""
-        known = self._vault.blobs.exists(hashlib.sha256(content).hexdigest())
-        blob = self._vault.blobs.put(content)
-        payload = Parameter(blob=blob, size=len(content), model=fingerprint, kind=kind)
-        operator = self._operator
-        try:
-            activity = operator.activity("distill", self.principal)
-            draft = _draft(payload, sources, report)
-            [(draft, entry)] = operator.door.admit([draft], self.namespace)
-            operator.door.count(self.principal, 1, activity.at)
-            cube = operator.cube(self.namespace, self.principal, draft, activity)
-            return self._vault.derive(
-                self.namespace,
-                activity,
-                cube,
-                embed_checked(operator.embedder, [embedding_text(cube) or "adapter"]),
-                operator.embedder.fingerprint,
-                sources,
-                None,
-                also=operator.door.beside([(cube, entry)]),
-            )
-        except BaseException:  # whatever it was, no file is left that no memory names
-            if not known:
-                self._vault.blobs.delete(blob)
-            raise
-
     def _note(self, id: str) -> AdapterNote:
         wanted = check_id(id)
         for note in self.adapters():
@@ -281,26 +268,6 @@ class DistillVerbs:
             head = view.head(source.cube_id, deleted=True)
             versions = [] if head is None else view.chain(head)
         return next((one for one in versions if one.version == source.version), None)
-
-
-def _draft(payload: Parameter, sources: Sequence[MemCube], report: Mapping[str, Any]) -> Draft:
-    rules = [one.header.governance for one in sources]
-    return Draft(
-        payload=payload,
-        origin="derived",
-        semantic_type="adapter",
-        sensitivity=tuple(dict.fromkeys(label for one in rules for label in one.sensitivity)),
-        trust=max((one.trust for one in sources), key=LEVELS.index),  # the lowest
-        metadata={
-            "report": dict(report),
-            "sources": [[one.id, one.version] for one in sources],
-        },
-    )
-
-
-def sources_of(cube: MemCube) -> tuple[Source, ...]:
-    """The versions that an adapter was made of."""
-    return tuple(Source(str(id), int(version)) for id, version in cube.metadata.get("sources", ()))
 
 
 def _payload(cube: MemCube) -> Parameter:

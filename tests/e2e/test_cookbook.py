@@ -60,6 +60,12 @@ SAYS = {
         "erased: 3 memories, 2 files\nleft: 0 adapters; read through 0 adapters, stale: 0\n",
         "without it: 3 memories; read through 1 adapters, stale: 0\n",
     ],
+    "promotion": [
+        "at first: 3 memories in the prompt\n",
+        "trained: Consolidate done Consolidate done Consolidate done\n",
+        "1 adapter: 0 memories in the prompt\none deleted: 2 memories in the prompt\n",
+        "and back: Ottoline drives a tram.\n",
+    ],
     "moving_house": [
         "imported: 2\nagain: 2 as they were\nAnn lives in Bergen | from mem0:6f1c",
         "| origin imported\nbefore: ['Ann lives in Oslo', 'Ann lives in Bergen']\n",

@@ -147,7 +147,12 @@ def test_killed_at_twenty_five_random_moments(folder: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in crashpoints.NAMES if not n.startswith(("job", "archive", "page", "cache"))]
+    "name",
+    [
+        n
+        for n in crashpoints.NAMES
+        if not n.startswith(("job", "adapter", "archive", "page", "cache"))
+    ],
 )
 def test_killed_at_a_named_point(folder: Path, name: str) -> None:
     ledger = Ledger()

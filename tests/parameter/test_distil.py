@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ from memos_integrations.memories.parameter.lora import LoraShape, fresh
 from memos_integrations.models.causal import CausalModel
 from memos_integrations.operation.suspicion import QuarantinePolicy
 from memos_integrations.session import MemorySession
-from memos_integrations.testing import WordEmbedder
+from memos_integrations.testing import FakeClock, WordEmbedder
+from tests.conftest import Opener
 
 sys.path.insert(0, str(Path(__file__).parent))
 from words import FACTS, HOW, OPEN, build
@@ -266,3 +268,83 @@ def test_externalising_gives_the_facts_back_with_how_surely_they_are_said(
     assert all(0 <= one.confidence <= 1 for one in told) and any(one.confidence for one in told)
     graph = maya.lineage(cube.id)
     assert {one.id for one in facts} <= {node.partition("@")[0] for node in graph}
+
+
+def test_what_was_deleted_comes_back_out_of_the_adapter(maya: MemorySession) -> None:
+    model = build()
+    facts = maya.add(list(FACTS[:2]), tags=["pets"], speaker="Ada", trust="medium")
+    more = maya.add(list(FACTS[2:]), trust="high")
+    cube = maya.distill([*facts, *more], model=model, how=HOW)
+    maya.delete(facts[0].id)
+    maya.update(facts[1].id, "Bramwell studied law.")
+    maya.archive(more[0].id)
+    told = {one.text: one for one in maya.externalise(cube.id, model=model, keep=True)}
+    assert [text for text, one in told.items() if one.kept] == [FACTS[0]]
+    back = told[FACTS[0]].kept
+    assert back is not None and maya.get(back.id) == back and back.id != facts[0].id
+    assert back.text == FACTS[0] and back.tags == ("pets",)
+    assert (back.trust, back.header.descriptive.origin) == ("medium", "derived")
+    assert back.metadata["confidence"] == pytest.approx(told[FACTS[0]].confidence, abs=1e-6)
+    assert maya.search(FACTS[0], limit=1)[0].cube.id == back.id
+    graph = maya.lineage(back.id)
+    came_from = {
+        node.partition("@")[0]
+        for node in graph.successors(f"{back.id}@1")
+        if graph.edges[f"{back.id}@1", node]["relation"] == "wasDerivedFrom"
+    }
+    assert came_from == {cube.id, facts[0].id}
+    again = maya.externalise(cube.id, model=model, keep=True)
+    assert not any(one.kept for one in again), "nothing is doubled"
+    maya.delete(back.id)
+    assert sum(one.kept is not None for one in maya.externalise(cube.id, model=model, keep=True))
+
+
+def test_what_was_erased_or_has_ended_does_not_come_back(maya: MemorySession) -> None:
+    model, facts = build(), maya.add(list(FACTS))
+    cube = maya.distill(facts, model=model, how=HOW)
+    for one in facts[:2]:
+        maya.delete(one.id)
+    kept = [one.kept for one in maya.externalise(cube.id, model=model, keep=True) if one.kept]
+    assert [one.text for one in kept] == list(FACTS[:2])
+    receipt = maya.forget(facts[0])
+    assert {facts[0].id, cube.id, kept[0].id} <= set(receipt.ids)
+    assert maya.get(kept[1].id).text == FACTS[1], "its words are those of another memory"
+    assert maya.search(FACTS[0], limit=10) and FACTS[0] not in {
+        hit.cube.text for hit in maya.search(FACTS[0], limit=10)
+    }
+    with pytest.raises(CubeNotFoundError):
+        maya.externalise(cube.id, model=model, keep=True)
+    receipt = maya.forget(facts[1])
+    assert kept[1].id in receipt.ids
+
+
+def test_what_has_ended_stays_ended(open_store: Opener, clock: FakeClock) -> None:
+    maya, model = open_store(clock=clock).session("maya"), build()
+    [brief] = maya.add(FACTS[0], expires_at=clock.now() + timedelta(hours=1))
+    [lasting] = maya.add(FACTS[1])
+    cube = maya.distill([brief, lasting], model=model, how=HOW)
+    maya.delete(brief.id)
+    maya.delete(lasting.id)
+    clock.advance(hours=2)
+    told = maya.externalise(cube.id, model=model, keep=True)
+    assert {one.text for one in told if one.kept} == {FACTS[1]}
+
+
+def test_bringing_back_takes_the_right_to_write(tmp_path: Path) -> None:
+    model = build()
+    with MemOS.open(tmp_path / "store", embedder=WordEmbedder()) as store:
+        store.govern("root", homes=[("acme", "{principal}")])
+        alice = store.session("alice", namespace=("acme", "alice"))
+        bob = store.session("bob", namespace=("acme", "alice"))
+        facts = alice.add(list(FACTS[:2]))
+        cube = alice.distill(facts, model=model, how=HOW)
+        alice.delete(facts[0].id)
+        alice.grant("bob", ["read"])
+        assert len(bob.externalise(cube.id, model=model)) == 2
+        with pytest.raises(AccessDeniedError):
+            bob.externalise(cube.id, model=model, keep=True)
+        before = alice.count()
+        then = alice.as_of(alice.log()[-1].at)
+        with pytest.raises(ReadOnlyMomentError):
+            then.externalise(cube.id, model=model, keep=True)
+        assert alice.count() == before

@@ -56,6 +56,12 @@ def fresh(model: Any, shape: LoraShape, seed: int) -> Tensors:
     return found
 
 
+def bytes_of(model: Any, shape: LoraShape) -> int:
+    """What such an adapter takes: float32, both matrices of each layer."""
+    layers = [model.get_submodule(one) for one in chosen(_linear_layers(model), shape)]
+    return sum(4 * shape.rank * (one.in_features + one.out_features) for one in layers)
+
+
 def chosen(names: Iterable[str], shape: LoraShape) -> list[str]:
     """The layers that are adapted; :class:`InvalidInputError` if there are none."""
     fits = [one for one in names if not shape.targets or one.split(".")[-1] in shape.targets]

@@ -8,7 +8,7 @@ on the machine; the milliseconds do.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -64,10 +64,19 @@ class Worth:
 
 
 def worth(
-    cubes: Sequence[MemCube], now: datetime, policy: WorthPolicy, rates: Rates, *, rounds: int
+    cubes: Sequence[MemCube],
+    now: datetime,
+    policy: WorthPolicy,
+    rates: Rates,
+    *,
+    rounds: int,
+    known: Collection[str] = (),
 ) -> Worth:
-    """Weigh a set of memories, by their uses so far; ``rounds`` of training."""
-    uses = [_expected(one, policy) for one in cubes]
+    """Weigh a set of memories, by their uses so far; ``rounds`` of training.
+
+    ``known``: those that an adapter knows already. They are trained along, and save nothing more.
+    """
+    uses = [0.0 if one.id in known else _expected(one, policy) for one in cubes]
     sizes = [len(line(one)) / CHARACTERS_A_TOKEN for one in cubes]
     expected = sum(uses)
     weighted = sum(use * size for use, size in zip(uses, sizes, strict=True))
@@ -82,13 +91,15 @@ def worth(
             f"{policy.stable / timedelta(days=1):g} are asked for"
         )
     ms = 1_000 / rates.prefill_tokens_per_second
+    several = f"{len(cubes)} memories together" if len(cubes) > 1 else "1 memory"
     relation = "more" if expected > even else "not more"
     reason = (
         f"{expected:.0f} uses are expected within {policy.horizon / timedelta(days=1):g} days, "
         f"{relation} than the {even:.0f} that pay for it: {saved:.0f} tokens ({saved * ms:.0f} ms) "
-        f"saved a use, {training * ms / 1_000:.0f} s to train{why}"
+        f"saved a use, {training:.0f} tokens ({training * ms:.0f} ms) to train {several}{why}"
     )
-    return Worth(pays, expected, even, saved, saved * ms, training, training * ms, reason)
+    figures = pays, expected, even, saved, saved * ms, training, training * ms
+    return Worth(*figures, reason)
 
 
 def _expected(cube: MemCube, policy: WorthPolicy) -> float:

@@ -108,6 +108,25 @@ class Lost(_OfOne):
 
 
 @dataclass(frozen=True)
+class Learned(_Happened):
+    """An adapter of so many bytes knows these memories."""
+
+    cube_ids: tuple[str, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Weighed(_Happened):
+    """What one adapter of all these memories would take, and whether it pays."""
+
+    cube_ids: tuple[str, ...]
+    pays: bool
+    reason: str
+    """With the figures."""
+    form: Form
+
+
+@dataclass(frozen=True)
 class Pressure(_Happened):
     """``bytes`` are to be freed in a tier, and not filled again at once."""
 
@@ -126,7 +145,20 @@ class Tick(_Happened):
     """Time passed; a new allowance of milliseconds begins."""
 
 
-Event = Added | Updated | Ruled | Recalled | Shown | Expired | Deleted | Lost | Pressure | Tick
+Event = (
+    Added
+    | Updated
+    | Ruled
+    | Recalled
+    | Shown
+    | Expired
+    | Deleted
+    | Lost
+    | Learned
+    | Weighed
+    | Pressure
+    | Tick
+)
 
 
 def _check_end(expires_at: float | None) -> None:

@@ -25,6 +25,9 @@ class Explanation:
     """Why it was not promoted when it was last looked at; empty if it was."""
     decisions: tuple[Action, ...]
     """What was decided about it, as far as it is remembered; oldest first."""
+    training: str = ""
+    """Whether weights would pay for the set that it is in, with the figures; empty if nothing
+    trains."""
 
     def __str__(self) -> str:
         lines = [
@@ -33,4 +36,5 @@ class Explanation:
         ]
         lines += [f"  {name}: {share:+.2f}" for name, share in self.shares.items()]
         lines += [f"  not promoted: {self.waits}"] if self.waits else []
+        lines += [f"  training: {self.training}"] if self.training else []
         return "\n".join([*lines, *(f"  {action}" for action in self.decisions)])

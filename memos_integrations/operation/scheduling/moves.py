@@ -12,7 +12,7 @@ from memos_integrations.operation.scheduling.holding import Holding
 from memos_integrations.operation.scheduling.policies import KeepPolicy, is_pinned
 from memos_integrations.operation.scheduling.rules import Budgets, Rules
 from memos_integrations.operation.scheduling.statistics import Memory
-from memos_integrations.operation.scheduling.tiers import BOUNDED, Tier
+from memos_integrations.operation.scheduling.tiers import BOUNDED, Form, Tier
 
 _VICTIMS = 64
 """Memories at most that make room for one."""
@@ -75,24 +75,52 @@ class Moves:
             return
         for victim in victims:
             self._give_way(victim, target, f"gives way to {memory.cube_id}", forced=False)
-        self._allowed[_pool(target)] -= form.build_ms
+        self.spend(target, form.build_ms)
         self.move(memory, kind, target, why, build_ms=form.build_ms)
 
     def _obstacle(self, memory: Memory, target: Tier) -> str:
         """Why a memory cannot go to a tier now, whatever it is worth; empty: it can."""
-        form, rules = memory.forms[target], self.rules
+        form = memory.forms[target]
+        if never := self._never(target, form):
+            return never
+        if calm := self.calm(memory):
+            return calm
+        if late := self._late(target, form):
+            self.put_off[memory.cube_id] = None
+            return late
+        return ""
+
+    def lacks(self, target: Tier, form: Form, more: float) -> str:
+        """Why a set cannot go to a tier now, where it takes ``more`` bytes than before."""
+        free = self.holding.free(target)
+        room = f"takes {more:g} bytes more, and {free:g} are free" if more > free else ""
+        return self._never(target, form) or room or self._late(target, form)
+
+    def calm(self, memory: Memory) -> str:
+        """Why a memory stays where it is for now; empty: it may move."""
+        if not self._stays(memory):
+            return ""
+        assert memory.moved_at is not None
+        ago, least = self.now - memory.moved_at, self.rules.min_residence
+        return f"moved {ago:.0f} s ago, stays {least:g} s"
+
+    def _never(self, target: Tier, form: Form) -> str:
         if form.bytes > self.budgets.bytes_of(target):
             return f"takes {form.bytes} bytes, more than the tier has"
         if form.build_ms > self.budgets.ms_of(target):
             return f"takes {form.build_ms:g} ms to build, more than a tick has"
         if self.now < self._held.get(target, -math.inf):
             return "memory was short a moment ago"
-        if memory.moved_at is not None and self.now - memory.moved_at < rules.min_residence:
-            return f"moved {self.now - memory.moved_at:.0f} s ago, stays {rules.min_residence:g} s"
-        if form.build_ms > (left := self._allowed[_pool(target)]):
-            self.put_off[memory.cube_id] = None
-            return f"takes {form.build_ms:g} ms, this tick has {left:g} left"
         return ""
+
+    def _late(self, target: Tier, form: Form) -> str:
+        left = self._allowed[_pool(target)]
+        late = form.build_ms > left
+        return f"takes {form.build_ms:g} ms, this tick has {left:g} left" if late else ""
+
+    def spend(self, target: Tier, ms: float) -> None:
+        """Take from what this tick may spend on building."""
+        self._allowed[_pool(target)] -= ms
 
     def _victims(self, memory: Memory, target: Tier, needed: float) -> list[Memory] | None:
         """What goes for a memory: the least valuable; ``None`` if that is worth too much."""
@@ -180,6 +208,12 @@ class Moves:
         )
         self.shift(memory, target)
         memory.moved_at = self.now
+
+    def reform(self, memory: Memory, tier: Tier, form: Form) -> None:
+        """Note what a memory takes in a tier."""
+        self.holding.drop(memory)
+        memory.forms = {**memory.forms, tier: form}
+        self.holding.put(memory, self.key(memory))
 
     def shift(self, memory: Memory, target: Tier) -> None:
         """Note that a memory is in a tier."""

@@ -13,7 +13,6 @@ from typing import Any
 from memos_integrations.operation.scheduling.actions import (
     Action,
     Archive,
-    Consolidate,
     Demote,
     Prefetch,
     Promote,
@@ -25,6 +24,7 @@ from memos_integrations.operation.scheduling.events import (
     Deleted,
     Event,
     Expired,
+    Learned,
     Lost,
     Pressure,
     Recalled,
@@ -32,6 +32,7 @@ from memos_integrations.operation.scheduling.events import (
     Shown,
     Tick,
     Updated,
+    Weighed,
 )
 from memos_integrations.operation.scheduling.explanation import Explanation
 from memos_integrations.operation.scheduling.moves import Moves
@@ -46,6 +47,7 @@ from memos_integrations.operation.scheduling.statistics import (
     unit,
 )
 from memos_integrations.operation.scheduling.tiers import Tier
+from memos_integrations.operation.scheduling.together import Together
 
 
 def replay(
@@ -78,6 +80,7 @@ class Planner:
         self.policy = policy or Composite()
         self._moves = Moves(self.budgets, self.rules, self.policy)
         self.holding, self._due = self._moves.holding, self._moves.due
+        self._together = Together(self._moves)
         self._topic, self._drift, self._nearby = Topic(), Drift(), Nearby()
         self._just_shown: dict[str, None] = {}
         self._log: deque[Action] = deque(maxlen=self.rules.log)
@@ -90,6 +93,8 @@ class Planner:
             Expired: self._expired,
             Deleted: self._deleted,
             Lost: self._lost,
+            Learned: self._together.learned,
+            Weighed: self._together.weighed,
             Pressure: self._pressed,
             Tick: self._tick,
         }
@@ -129,6 +134,10 @@ class Planner:
             if memory.tier is Tier.ARCHIVE:
                 memory.changed_at = self.now  # brought back, it stays for a while
             self._moves.shift(memory, tier)
+
+    def ready(self) -> list[str]:
+        """What is used much and stable, and in no weights yet: the most valuable first."""
+        return self._together.ready()
 
     def lapsing(self, at: float) -> list[str]:
         """Whose lifespan will be over, as far as is known."""
@@ -245,7 +254,7 @@ class Planner:
         waiting, self._moves.put_off = list(self._moves.put_off), {}
         self._try_each(waiting, Promote)
         self._try_each(self._foreseen(), Prefetch)
-        self._consolidate()
+        self._together.consolidate()
         self._just_shown = {}
 
     # Use ----------------------------------------------------------------------------------
@@ -336,22 +345,6 @@ class Planner:
                 continue
             days = (self.now - memory.last_use) / 86_400
             self._moves.move(memory, Archive, Tier.ARCHIVE, f"not used for {days:.1f} days")
-
-    def _consolidate(self) -> None:
-        """Train what is stable and used much, as far as there is room and time."""
-        rules = self.rules
-        for memory in reversed(list(self.holding.ascending(Tier.ACTIVATION))):
-            form = memory.forms.get(Tier.PARAMETER)
-            since = max(memory.changed_at, memory.moved_at or memory.changed_at)
-            if (
-                form is not None
-                and memory.uses >= rules.consolidate_uses
-                and self.now - since >= rules.stable_for
-                and form.bytes <= self.holding.free(Tier.PARAMETER)
-            ):
-                days = (self.now - memory.changed_at) / 86_400
-                why = f"used {memory.uses:g} times, unchanged for {days:.1f} days"
-                self._moves.build(memory, Consolidate, Tier.PARAMETER, why)
 
     def _out(self, memory: Memory, why: str) -> None:
         if self._moves.acts:

@@ -20,7 +20,7 @@ class Budgets:
     parameter: int | None = 1 << 28
     build_ms: float | None = 2_000.0
     """For promotions and prefetches from one tick to the next."""
-    training_ms: float | None = 120_000.0
+    training_ms: float | None = 900_000.0
     """For consolidations from one tick to the next."""
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Rules:
     """Before a cache is built."""
     consolidate_uses: float = 64.0
     stable_for: float = 7 * DAY
-    """Unchanged and cached for so long, and used so often: worth training."""
+    """Unchanged for so long, and used so often: weighed for training."""
     archive_after: float | None = 90 * DAY
     """Without use, and at least four of the memory's usual gaps. ``None``: never."""
     prefetch: int = 16

@@ -24,17 +24,19 @@ from memos_integrations.operation.scheduling.tiers import Form, Tier
 _OUT = frozenset({State.MERGED, State.EXPIRED})
 
 _TRAINING = Form(bytes=1 << 20, build_ms=60_000.0)
-"""What a memory takes in parameter memory: a guess, until something trains."""
+"""What a memory takes in parameter memory, where nothing trains: a guess."""
 
 
 class Sighting:
     """Remembers what it has told of each memory, so as to tell what is new.
 
-    ``cache``: what the KV cache of a text takes; ``None``: nothing holds any.
+    ``cache``: what the KV cache of a text takes; ``None``: nothing holds any. ``in_sets``: what is
+    trained is weighed in sets, so that one memory alone has no form in parameter memory.
     """
 
-    def __init__(self, cache: Callable[[int], Form] | None) -> None:
+    def __init__(self, cache: Callable[[int], Form] | None, *, in_sets: bool = False) -> None:
         self._cache = cache
+        self._trained = None if cache is None or in_sets else _TRAINING
         self._told: dict[str, tuple[int, tuple[str, ...], float | None]] = {}
         self._vectors: dict[str, Vector] = {}
 
@@ -80,7 +82,7 @@ class Sighting:
             one.cube_id,
             plaintext=Form(one.size),
             activation=None if self._cache is None else self._cache(one.size),
-            parameter=None if self._cache is None else _TRAINING,
+            parameter=self._trained,
             labels=labels,
             vector=self._vectors.get(one.cube_id),
             expires_at=ends,

@@ -1,0 +1,97 @@
+"""Adapters on their way into the store, and those that are there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from memos_integrations.checks import Namespace
+from memos_integrations.cube import LEVELS, Draft, MemCube, Parameter, Principal
+from memos_integrations.errors import MemOSError
+from memos_integrations.infrastructure import crashpoints, unkept
+from memos_integrations.memories.activation.segments import Source
+from memos_integrations.memories.parameter.new_adapter import NewAdapter
+from memos_integrations.memories.plaintext import embedding_text
+from memos_integrations.models.checked import embed_checked
+from memos_integrations.operation.door import Also
+from memos_integrations.operation.operator import MemOperator
+
+
+def keep(
+    operator: MemOperator,
+    path: Namespace,
+    who: Principal,
+    new: NewAdapter,
+    sources: Sequence[MemCube],
+    *,
+    replaces: Sequence[str] = (),
+    also: Also | None = None,
+) -> MemCube:
+    """Store an adapter as a memory; if it cannot be, its bytes go again.
+
+    ``replaces``: older adapters, which are deleted in the same transaction; ``also`` is done in
+    it, too. Raises :class:`VersionConflictError` if a source has changed since.
+    """
+    vault = operator.vault
+    digest = hashlib.sha256(new.content).hexdigest()
+    unkept.expect(vault, digest)
+    try:
+        crashpoints.reach("adapter-trained")
+        blob = vault.blobs.put(new.content)
+        crashpoints.reach("adapter-written")
+        activity = operator.activity("distill", who)
+        [(draft, entry)] = operator.door.admit([_draft(new, blob, sources)], path)
+        if vault.asker is not None:  # the store's own work is not limited
+            operator.door.count(who, 1, activity.at)
+        cube = operator.cube(path, who, draft, activity)
+        beside = operator.door.beside([(cube, entry)])
+
+        def with_it(tx: sa.Connection) -> None:
+            unkept.kept(tx, digest)
+            for one in (beside, also):
+                if one is not None:
+                    one(tx)
+
+        return vault.derive(
+            path,
+            activity,
+            cube,
+            embed_checked(operator.embedder, [embedding_text(cube) or "adapter"]),
+            operator.embedder.fingerprint,
+            sources,
+            None,
+            replaces=replaces,
+            also=with_it,
+        )
+    except BaseException:  # whatever it was, no file is left that no memory names
+        with contextlib.suppress(MemOSError):  # then the next opening takes it away
+            unkept.drop(vault, digest)
+        raise
+
+
+def sources_of(cube: MemCube) -> tuple[Source, ...]:
+    """The versions that an adapter was made of."""
+    return tuple(Source(str(id), int(version)) for id, version in cube.metadata.get("sources", ()))
+
+
+def _draft(new: NewAdapter, blob: str, sources: Sequence[MemCube]) -> Draft:
+    return Draft(
+        payload=Parameter(blob=blob, size=len(new.content), model=new.model, kind=new.kind),
+        origin="derived",
+        semantic_type="adapter",
+        sensitivity=labels_of(sources),
+        trust=max((one.trust for one in sources), key=LEVELS.index),  # the lowest
+        metadata={
+            "report": dict(new.report),
+            "sources": [[one.id, one.version] for one in sources],
+        },
+    )
+
+
+def labels_of(sources: Sequence[MemCube]) -> tuple[str, ...]:
+    """All labels of these memories, each once."""
+    rules = [one.header.governance for one in sources]
+    return tuple(dict.fromkeys(label for one in rules for label in one.sensitivity))
