@@ -130,8 +130,7 @@ class SharedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def __init__(self, parts: Parts, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._before: Parts | None = parts
-        self._length = length
+        self._before, self._length = parts, length
         self._growing: _Growing | None = None
         self.fresh: Pair | None = None
         """What the last forward computed."""
@@ -140,8 +139,8 @@ class SharedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> Pair:
         """Append, and return all."""
-        if self._before is not None:
-            self._growing, self._before = _Growing(self._before()), None
+        if self._growing is None:
+            self._growing, self._before = _Growing(self._before()), tuple  # and let go of them
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self.fresh = key_states, value_states
