@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memos_integrations.errors import InvalidInputError, MissingExtraError
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.memories.activation.gate import Gate
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.memories.activation.usage import Usage
+from memos_integrations.memories.activation.words import Words
 from memos_integrations.memories.block import entries
 from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memos import MemOS
@@ -25,7 +27,7 @@ from memos_integrations.parameter_memory import ParameterMemory, Serving, Wanted
 from memos_integrations.session import MemorySession
 
 if TYPE_CHECKING:
-    from memos_integrations.memories.activation.engine import ActivationEngine, Gate
+    from memos_integrations.memories.activation.engine import ActivationEngine
     from memos_integrations.memories.activation.sampling import Sampling
     from memos_integrations.models.causal import CausalModel
 
@@ -151,40 +153,75 @@ class LocalChat:
     ) -> Iterator[str]:
         """The answer's words as they come, up to, not including, a stop string."""
         usage = usage if usage is not None else Usage()
-        stops = [*self.model.stop_strings, *stop]
-        if any(not isinstance(one, str) or not one for one in stops):
-            raise InvalidInputError(f"stop is {stop!r}: give strings that are not empty")
+        words = self._words(stop)
         tokens = self._engine_now(usage).generate(prompt, sampling, usage)
         try:
-            written: list[int] = []
-            said = ""
             for token in tokens:
-                written.append(token)
-                text = self.model.decode(written)
-                cut = _cut(text, stops)
-                if cut is not None:
+                fresh = words.add(token)
+                if words.over:
                     usage.finish_reason = "stop"
-                    if text[len(said) : cut]:
-                        yield text[len(said) : cut]
-                    return
-                safe = len(text) - _held_back(text, stops)
-                if safe > len(said):
-                    fresh, said = text[len(said) : safe], text[:safe]
+                if fresh:
                     yield fresh
-            rest = self.model.decode(written)[len(said) :]
-            if rest:
+                if words.over:
+                    return
+            if rest := words.rest():
                 yield rest
         finally:
             tokens.close()  # type: ignore[attr-defined]
+
+    def stream_batch(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling | Sequence[Sampling] | None = None,
+        *,
+        stop: Sequence[str] = (),
+        usages: Sequence[Usage] | None = None,
+        max_batch: int | None = None,
+    ) -> Iterator[tuple[int, str]]:
+        """Several answers as they come, decoded together: pairs of which prompt, and its words.
+
+        ``max_batch`` at a time at most, by default 8. Answers may differ in rounding from those
+        of :meth:`stream`. Models that cannot do it answer one after the other.
+        """
+        usages = [Usage() for _ in prompts] if usages is None else usages
+        words = [self._words(stop) for _ in prompts]
+        most = {} if max_batch is None else {"max_batch": max_batch}
+        batch = self._engine_for(usages).generate_batch(prompts, sampling, usages, **most)
+        try:
+            for which, token in batch:
+                one = words[which]
+                fresh = one.rest() if token is None else one.add(token)
+                if one.over:
+                    usages[which].finish_reason = "stop"
+                    batch.stop(which)
+                if fresh:
+                    yield which, fresh
+        finally:
+            batch.close()
 
     def answer(
         self, prompt: Prompt, sampling: Sampling | None = None, *, stop: Sequence[str] = ()
     ) -> Answer:
         """The whole answer."""
         usage = Usage()
-        text = "".join(self.stream(prompt, sampling, stop=stop, usage=usage))
-        text, calls = parse_tool_calls(text)
-        return Answer(text, calls, usage)
+        return _answer("".join(self.stream(prompt, sampling, stop=stop, usage=usage)), usage)
+
+    def answer_batch(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling | Sequence[Sampling] | None = None,
+        *,
+        stop: Sequence[str] = (),
+        max_batch: int | None = None,
+    ) -> list[Answer]:
+        """The whole answers to several prompts, decoded together: see :meth:`stream_batch`."""
+        usages = [Usage() for _ in prompts]
+        texts = [""] * len(prompts)
+        for which, text in self.stream_batch(
+            prompts, sampling, stop=stop, usages=usages, max_batch=max_batch
+        ):
+            texts[which] += text
+        return [_answer(text, usage) for text, usage in zip(texts, usages, strict=True)]
 
     def warm(self, messages: Sequence[Mapping[str, Any]], *, background: bool = False) -> int:
         """Compute now what a chat begins with; return how many tokens were not cached."""
@@ -201,6 +238,20 @@ class LocalChat:
 
     def _engine_now(self, usage: Usage) -> ActivationEngine:
         return self.engine if self._serving is None else self._serving.engine(usage)
+
+    def _engine_for(self, usages: Sequence[Usage]) -> ActivationEngine:
+        """One for all requests of a batch: they read the same adapters."""
+        first = usages[0] if usages else Usage()
+        engine = self._engine_now(first)
+        for usage in usages:
+            usage.adapters, usage.stale_adapters = first.adapters, first.stale_adapters
+        return engine
+
+    def _words(self, stop: Sequence[str]) -> Words:
+        stops = [*self.model.stop_strings, *stop]
+        if any(not isinstance(one, str) or not one for one in stops):
+            raise InvalidInputError(f"stop is {stop!r}: give strings that are not empty")
+        return Words(self.model.decode, stops)
 
     def stats(self) -> dict[str, Any]:
         """Hits, tokens saved, first-token times and sizes; JSON-plain."""
@@ -310,20 +361,9 @@ def _also(known: Sequence[frozenset[Source]], spans: Sequence[Span]) -> frozense
     return frozenset(source for sources in known for source in sources) - named
 
 
-def _cut(text: str, stops: Sequence[str]) -> int | None:
-    found = [at for stop in stops if (at := text.find(stop)) >= 0]
-    return min(found, default=None)
-
-
-def _held_back(text: str, stops: Sequence[str]) -> int:
-    """Characters at the end that may still change, or become a stop string."""
-    longest = len(text) - len(text.rstrip("\ufffd"))
-    for stop in stops:
-        for size in range(min(len(stop) - 1, len(text)), longest, -1):
-            if text.endswith(stop[:size]):
-                longest = size
-                break
-    return longest
+def _answer(text: str, usage: Usage) -> Answer:
+    text, calls = parse_tool_calls(text)
+    return Answer(text, calls, usage)
 
 
 _CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)

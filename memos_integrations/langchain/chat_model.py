@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import (
     AIMessage,
@@ -18,13 +19,14 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.langchain.batching import Together, answered, together
 from memos_integrations.local_chat import LocalChat, parse_tool_calls, shared_or_new
 from memos_integrations.memos import MemOS
 from memos_integrations.session import MemorySession
@@ -151,7 +153,7 @@ class ChatMemOS(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         prompt = self.local.prompt(*self._asked(messages, kwargs))
-        answer = self.local.answer(prompt, self._sampling(kwargs), stop=self._stops(stop))
+        answer = answered(self.local, prompt, self._sampling(kwargs), self._stops(stop))
         message = AIMessage(
             content=answer.text,
             tool_calls=[
@@ -206,6 +208,87 @@ class ChatMemOS(BaseChatModel):
                 chunk_position="last",
             )
         )
+
+    # Several at a time --------------------------------------------------------------------
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """The answers to several chats, decoded together: each with a run of its own.
+
+        ``max_concurrency`` at a time at most, by default 8. An answer may differ in rounding from
+        that of :meth:`invoke`.
+        """
+        with together(self._batch(lambda: self._read(inputs), config, kwargs)):
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """:meth:`batch`, in worker threads."""
+        with together(self._batch(lambda: self._read(inputs), config, kwargs)):
+            return await super().abatch(
+                inputs, config, return_exceptions=return_exceptions, **kwargs
+            )
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """The answers to several lists of messages, decoded together."""
+        batch = self._batch(lambda: messages, None, {**kwargs, "stop": stop})
+        with together(batch if len(messages) > 1 else None):
+            return super().generate(messages, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """:meth:`generate`, in worker threads."""
+        batch = self._batch(lambda: messages, None, {**kwargs, "stop": stop})
+        with together(batch if len(messages) > 1 else None):
+            return await super().agenerate(messages, stop, callbacks, **kwargs)
+
+    def _read(self, inputs: Sequence[LanguageModelInput]) -> list[list[BaseMessage]]:
+        return [self._convert_input(one).to_messages() for one in inputs]
+
+    def _batch(
+        self,
+        chats: Callable[[], Sequence[list[BaseMessage]]],
+        config: RunnableConfig | list[RunnableConfig] | None,
+        options: Mapping[str, Any],
+    ) -> Together | None:
+        """What answers these chats; ``None`` where each is to be answered for itself."""
+        most = ([config] if isinstance(config, dict) else config or [{}])[0].get("max_concurrency")
+        if most == 1 or self._has_answers():
+            return None
+        return Together(
+            self.local,
+            lambda: [self.local.prompt(*self._asked(chat, options)) for chat in chats()],
+            self._sampling(options),
+            stop=self._stops(options.get("stop")),
+            max_batch=most,
+        )
+
+    def _has_answers(self) -> bool:
+        """Whether LangChain keeps answers: then some of a batch may be known already."""
+        return self.cache is not False and bool(self.cache or get_llm_cache())
 
     # Within -------------------------------------------------------------------------------
 

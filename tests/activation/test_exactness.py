@@ -6,100 +6,27 @@ store elsewhere, some at a time; for every architecture, also those that run wit
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
-from itertools import chain
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import torch
-from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_integrations.memories.activation.engine import ActivationEngine
-from memos_integrations.memories.activation.remote import RemoteTier
-from memos_integrations.memories.activation.remote_folder import RemoteFolder
 from memos_integrations.memories.activation.sampling import Sampling
-from memos_integrations.memories.activation.segments import Prompt, Source, Span
-from memos_integrations.memories.activation.tier import Tier
-from memos_integrations.memories.activation.tiers import FolderTier
-from tests.activation.tiny import CONFIGS, REFUSED, WORDS, build, logits, prompt_of
+from memos_integrations.memories.activation.segments import Prompt
+from tests.activation.asked import batches, files, held, model_of, place
+from tests.activation.tiny import CONFIGS, REFUSED, logits, prompt_of
 
 ALL = [*CONFIGS, *REFUSED]
 BELOW = ("elsewhere", "folder")
 """Memory is always asked first, and so tried each time."""
 GREEDY = 64
-HEADER = 40
-"""Tokens that all prompts begin with, at least."""
 bounded = settings(max_examples=3, derandomize=True, deadline=None)
 T = TypeVar("T")
-
-model_of = cache(build)
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> list[Prompt]:
-    """Two to five prompts of one user; each begins like the first, and goes on on its own."""
-    first = draw(prompts(draw(st.integers(0, 2**20)), draw(st.integers(160, 400))))
-    others = draw(st.integers(1, 4))
-    return [first, *(draw(branches(first)) for _ in range(others))]
-
-
-@st.composite
-def prompts(draw: st.DrawFn, seed: int, length: int) -> Prompt:
-    """Random words, with memories of random lengths in them."""
-    tokens = prompt_of(seed, length, memories=0).tokens
-    sizes = st.tuples(st.sampled_from((0, 1, 20)), st.one_of(st.integers(30, 120), st.just(1)))
-    spans, at = [], draw(st.integers(0, HEADER))
-    for i, (gap, size) in enumerate(draw(st.lists(sizes, min_size=2, max_size=8))):
-        if at + gap + size >= length:
-            break
-        spans.append(Span(at + gap, at + gap + size, Source(f"m{seed}-{i}", 1)))
-        at += gap + size
-    return Prompt(tokens, tuple(spans))
-
-
-@st.composite
-def branches(draw: st.DrawFn, first: Prompt) -> Prompt:
-    """The same beginning with the same memories, then other words, or none."""
-    at = draw(st.integers(HEADER + 60, len(first.tokens)))
-    more = draw(st.lists(st.integers(1, WORDS - 1), min_size=1, max_size=40))
-    kept = tuple(span for span in first.spans if span.end <= at)
-    return Prompt((*first.tokens[:at], *more), kept)
-
-
-@contextmanager
-def place(where: str) -> Iterator[Callable[[], Tier | None]]:
-    """Opens machines, one after the other, that share what one of them has kept."""
-    with tempfile.TemporaryDirectory() as root:
-        opened: list[FolderTier | RemoteTier] = []
-
-        def open_() -> Tier | None:
-            if where == "memory":
-                return None
-            own = f"here{len(opened)}" if where == "elsewhere" else "here"
-            folder = FolderTier(Path(root) / own)
-            far = RemoteFolder("memory://exactness", "id")
-            opened.append(
-                RemoteTier(folder, far, gate=lambda asked: (), patience=60)
-                if where == "elsewhere"
-                else folder
-            )
-            opened[-1].flush()
-            return opened[-1]
-
-        try:
-            yield open_
-        finally:
-            for one in opened:
-                one.close()
-            MemoryFileSystem.store.clear()
 
 
 def at_once(work: Callable[[Prompt], T], asked: Sequence[Prompt]) -> list[T]:
@@ -190,30 +117,3 @@ def test_what_is_kept_is_the_same_after_a_hundred_requests(where: str) -> None:
             at_once(lambda prompt: list(engine.generate(prompt, three)), asked[at : at + 10])
         assert engine.stats()[0].hits >= 100
         assert before.items() <= (held(engine) | files(engine)).items()
-
-
-def held(engine: ActivationEngine) -> dict[str, str]:
-    """Hashes of what is in memory."""
-    return {
-        f"{node.digest} {i} {which}": _hash(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-        for node in engine.tree.nodes()
-        for i in range(len(node.payload))
-        for which, tensor in enumerate(node.payload.layer(i) or ())
-    }
-
-
-def files(engine: ActivationEngine) -> dict[str, str]:
-    """Hashes of all files, here and in the store elsewhere."""
-    if engine.tier is None:
-        return {}
-    folder = engine.tier if isinstance(engine.tier, FolderTier) else engine.tier.folder  # type: ignore[attr-defined]
-    here = ((str(path), path.read_bytes()) for path in folder.catalogue.folder.glob("??/*"))
-    store = MemoryFileSystem.store.items()
-    return {
-        path: _hash(content)
-        for path, content in chain(here, ((path, one.getvalue()) for path, one in store))
-    }
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -24,6 +24,7 @@ from memos_integrations.errors import (
 from memos_integrations.langchain import ChatMemOS
 from memos_integrations.llama_index import MemOSLLM
 from memos_integrations.local_chat import LocalChat
+from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.block import block
@@ -134,6 +135,31 @@ def test_caches_are_kept_apart_by_adapter_and_give_the_same_bits(
     half, none = (bits(_with(maya, plain, {cube.id: weight}), messages)[0] for weight in (0.5, 0))
     if how is STRONG:
         assert none == bare != half != first
+
+
+@pytest.mark.parametrize("how", [STRONG, PREFIX], ids=["lora", "prefix"])
+def test_chats_of_a_batch_read_their_adapters(store: MemOS, how: Distillation) -> None:
+    model, maya = build(), store.session("maya")
+    cube = learned(maya, model, how)
+    plain = LocalChat(maya, model)
+    chat, sampling = _with(maya, plain, cube), Sampling(max_new_tokens=12)
+    words = [ASKED, "Which tram does Ottoline drive?", "Where?"]
+    told = asked(maya)[0].text
+    asks = [
+        [{"role": "system", "content": told}, {"role": "user", "content": one}] for one in words
+    ]
+    prompts = [chat.prompt(one) for one in asks]
+    right = [chat.answer(one, sampling) for one in prompts]
+    bare = [plain.answer(one, sampling).text for one in prompts]
+    found = chat.answer_batch(prompts, sampling)
+    assert [one.text for one in found] == [one.text for one in right] != bare
+    assert {one.usage.adapters for one in found} == {(cube.id,)}
+    assert [one.text for one in plain.answer_batch(prompts, sampling)] == bare
+    assert plain.engine.stats()[0].batched_requests > 0
+    strict = ParameterMemory(cube.id, stale="refuse")
+    maya.forget(cube.id)
+    with pytest.raises(AdapterGoneError):
+        _with(maya, plain, strict).answer_batch(prompts, sampling)
 
 
 def _with(session: MemorySession, plain: LocalChat, wanted: Any) -> LocalChat:

@@ -12,14 +12,21 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from transformers import DynamicCache
 
 from memos_integrations.errors import InvalidInputError, ModelError
 from memos_integrations.memories.activation.admission import Rates
-from memos_integrations.memories.activation.forwards import OwnCache, Turns, with_head
+from memos_integrations.memories.activation.batch import BATCH, Batch
+from memos_integrations.memories.activation.forwards import (
+    OwnCache,
+    Turns,
+    takes_positions,
+    with_head,
+)
+from memos_integrations.memories.activation.gate import Gate, allow
 from memos_integrations.memories.activation.prefix_tree import (
     Lease,
     Node,
@@ -27,7 +34,7 @@ from memos_integrations.memories.activation.prefix_tree import (
     TreeStats,
     root_of,
 )
-from memos_integrations.memories.activation.sampling import Sampling, chooser
+from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Prompt, Source
 from memos_integrations.memories.activation.tally import Tally
 from memos_integrations.memories.activation.tensors import (
@@ -39,7 +46,9 @@ from memos_integrations.memories.activation.tensors import (
 )
 from memos_integrations.memories.activation.through import Through
 from memos_integrations.memories.activation.tier import Tier
+from memos_integrations.memories.activation.together import Together
 from memos_integrations.memories.activation.usage import EngineStats, Usage
+from memos_integrations.memories.activation.writing import Writing
 from memos_integrations.models.causal import CausalModel
 
 log = logging.getLogger(__name__)
@@ -47,16 +56,6 @@ log = logging.getLogger(__name__)
 GIB = 1 << 30
 
 T = TypeVar("T")
-
-
-class Gate(Protocol):
-    """Says, at the moment of use, which memories may not be served from a cache."""
-
-    def __call__(self, sources: Collection[Source]) -> Collection[Source]: ...
-
-
-def _allow(sources: Collection[Source]) -> Collection[Source]:
-    return ()
 
 
 @dataclass
@@ -83,7 +82,7 @@ class ActivationEngine:
         *,
         budget: int = 2 * GIB,
         tier: Tier | None = None,
-        gate: Gate = _allow,
+        gate: Gate = allow,
     ) -> None:
         self.model = model
         self.refused = why_not(model.model.config)
@@ -94,7 +93,9 @@ class ActivationEngine:
         self.tree: PrefixTree[Piece] = PrefixTree(budget)
         self._turns = Turns()
         self._tally = Tally()
+        self._together = Together()
         self._heads = with_head(model.model)
+        self._takes_positions = takes_positions(model.model)
         self._through: Through | None = None
 
     def through(self, through: Through) -> ActivationEngine:
@@ -121,28 +122,37 @@ class ActivationEngine:
 
         ``usage`` is filled in as the request goes on. Closing the iterator frees what it holds.
         """
-        sampling, usage = sampling or Sampling(), usage if usage is not None else Usage()
-        started = time.perf_counter()
-        choose = chooser(sampling, self.model)
+        usage = usage if usage is not None else Usage()
+        sampling = sampling or Sampling()
+        writing = Writing(prompt, sampling, usage, model=self.model, tally=self._tally)
         read = self.prefill(prompt, usage)
         try:
-            so_far, logits = list(prompt.tokens), read.logits
-            for written in range(1, sampling.max_new_tokens + 1):
-                token = choose(so_far, logits)
-                if written == 1:
-                    usage.first_token_seconds = time.perf_counter() - started
-                    self._tally.first_token(usage.first_token_seconds)
-                if token in self.model.eos_ids:
-                    usage.finish_reason = "stop"
-                    return
-                so_far.append(token)
-                usage.output_tokens, usage.finish_reason = written, "cancelled"
+            logits = read.logits
+            while (token := writing.next(logits)) is not None:
                 yield token
-                usage.finish_reason = "length"
-                if written < sampling.max_new_tokens:
-                    logits = self._forward(read.cache, [token], len(so_far) - 1)
+                if writing.is_full():
+                    return
+                logits = self._forward(read.cache, [token], len(writing.so_far) - 1)
         finally:
             self.tree.release(read.lease)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling | Sequence[Sampling] | None = None,
+        usages: Sequence[Usage] | None = None,
+        *,
+        max_batch: int = BATCH,
+    ) -> Batch:
+        """:meth:`generate` for several prompts, decoded together: see :class:`Batch`.
+
+        Where :meth:`why_in_turn` has a reason, they are answered one after the other.
+        """
+        return Batch(self, prompts, sampling, usages, max_batch=max_batch)
+
+    def why_in_turn(self) -> str:
+        """Why requests of a batch are not decoded together; empty if they are. Tried once."""
+        return self._together.why_not(self)
 
     def prefill(self, prompt: Prompt, usage: Usage | None = None) -> Prefilled:
         """Read a prompt, from the cache as far as that goes, and keep what was computed.
@@ -224,6 +234,14 @@ class ActivationEngine:
             kept["adapters"] = self._through.key
         return root_of({**asdict(self.model.fingerprint), **kept, "salt": salt, **mode})
 
+    def check(self, prompt: Prompt) -> None:
+        """Raise :class:`InvalidInputError` if a prompt is longer than the model reads."""
+        window = self.model.context_window - self._before
+        if len(prompt.tokens) > window:
+            raise InvalidInputError(
+                f"the prompt has {len(prompt.tokens):,} tokens, {self.model.name} reads {window:,}"
+            )
+
     # Within -------------------------------------------------------------------------------
 
     def _reading(self, prompt: Prompt, read: Callable[[Lease[Piece], Any], T]) -> T:
@@ -232,11 +250,7 @@ class ActivationEngine:
         A piece whose file turns out to be damaged is dropped, and it is tried again without.
         ``read`` keeps the lease, or releases it.
         """
-        window = self.model.context_window - self._before
-        if len(prompt.tokens) > window:
-            raise InvalidInputError(
-                f"the prompt has {len(prompt.tokens):,} tokens, {self.model.name} reads {window:,}"
-            )
+        self.check(prompt)
         while True:
             lease = Lease(self.root(prompt.salt)) if self.refused else self._lookup(prompt)
             try:

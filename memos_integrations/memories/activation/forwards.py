@@ -60,3 +60,8 @@ def with_head(model: Any) -> Callable[[dict[str, Any]], torch.Tensor]:
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         return lambda given: model(**given, logits_to_keep=1).logits
     return lambda given: model(**given).logits
+
+
+def takes_positions(model: Any) -> bool:
+    """Whether a model is told where tokens stand; others count, or ask the mask."""
+    return "position_ids" in inspect.signature(model.forward).parameters

@@ -57,6 +57,12 @@ class Tally:
             self._stats.approximate_requests += usage.approximate_tokens > 0
             self._stats.uncached_requests += uncached
 
+    def batch(self, requests: int, *, in_turn: bool) -> None:
+        """So many were asked for at once, and decoded together, or answered in turn."""
+        with self._counting:
+            self._stats.batched_requests += 0 if in_turn else requests
+            self._stats.unbatched_requests += requests if in_turn else 0
+
     def first_token(self, seconds: float) -> None:
         """The first token of an answer took so long."""
         with self._counting:

@@ -130,7 +130,7 @@ class SharedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def __init__(self, parts: Parts, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._parts, self._length = parts, length
+        self._before, self._length = parts, length
         self._growing: _Growing | None = None
         self.fresh: Pair | None = None
         """What the last forward computed."""
@@ -140,7 +140,7 @@ class SharedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     ) -> Pair:
         """Append, and return all."""
         if self._growing is None:
-            self._growing = _Growing(self._parts())
+            self._growing, self._before = _Growing(self._before()), tuple  # and let go of them
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self.fresh = key_states, value_states
@@ -225,26 +225,36 @@ def fork(config: Any, pieces: Sequence[Piece]) -> DynamicCache:
     What lies on disk is read ahead meanwhile. Reading the cache raises
     :class:`DamagedPieceError` if a piece is not what was written.
     """
-    cache = DynamicCache(config=config.get_text_config(decoder=True))
     pieces = tuple(pieces)
-    length = sum(piece.tokens for piece in pieces)
     needed: dict[int, list[int]] = {}
+
+    def parts(i: int, window: int | None) -> Parts:
+        first = 0 if window is None else _first_reaching(pieces, window - 1)
+        for at in range(first, len(pieces)):
+            needed.setdefault(at, []).append(i)
+        return partial(_pairs, pieces[first:], i)
+
+    cache = standing(config, parts, sum(piece.tokens for piece in pieces))
+    for at, which in needed.items():
+        pieces[at].expect(which)
+    return cache
+
+
+def standing(config: Any, parts: Callable[[int, int | None], Parts], length: int) -> DynamicCache:
+    """A cache that begins with ``length`` tokens.
+
+    ``parts`` says, for a layer's number and its sliding window, what its keys and values are.
+    """
+    cache = DynamicCache(config=config.get_text_config(decoder=True))
     layers: list[Any] = []
     for i, layer in enumerate(cache.layers):
         if type(layer) is DynamicSlidingWindowLayer:
-            first = _first_reaching(pieces, layer.sliding_window - 1)
-            parts = partial(_pairs, pieces[first:], i)
-            layers.append(SharedWindowLayer(layer.sliding_window, parts, length))
+            window = layer.sliding_window
+            layers.append(SharedWindowLayer(window, parts(i, window), length))
         elif type(layer) is DynamicLayer:
-            first = 0
-            layers.append(SharedLayer(partial(_pairs, pieces, i), length))
+            layers.append(SharedLayer(parts(i, None), length))
         else:
             layers.append(layer)
-            continue
-        for at in range(first, len(pieces)):
-            needed.setdefault(at, []).append(i)
-    for at, which in needed.items():
-        pieces[at].expect(which)
     cache.layers = layers
     return cache
 

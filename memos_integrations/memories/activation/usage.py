@@ -44,6 +44,10 @@ class EngineStats:
     """Answered near-exactly, for they read such tokens."""
     uncached_requests: int = 0
     """Run without a cache, for :attr:`ActivationEngine.refused`."""
+    batched_requests: int = 0
+    """Asked for in a batch, and decoded together."""
+    unbatched_requests: int = 0
+    """Asked for in a batch, and answered in turn, for :meth:`ActivationEngine.why_in_turn`."""
     invalidated: int = 0
     """Pieces dropped because a memory in them changed or may no longer be read."""
     first_token_seconds: list[float] = field(default_factory=list)
