@@ -16,6 +16,7 @@ from memos_integrations.errors import GateError, InvalidInputError, OutOfMemoryE
 from memos_integrations.memories.block import block
 from memos_integrations.memories.parameter import checkpoint
 from memos_integrations.memories.parameter.babble import babble
+from memos_integrations.memories.parameter.condensing import condensed
 from memos_integrations.memories.parameter.gate import (
     Examination,
     GatePolicy,
@@ -138,10 +139,8 @@ def _student(
         return LoraStudent.fresh(model, how.shape, how.schedule.seed, texts)
     if how.kind != "prefix":
         raise InvalidInputError(f"kind is {how.kind!r}: give 'lora' or 'prefix'")
-    tokens = model.encode(block(cubes))
-    while len(tokens) < how.positions:  # a short memory begins again
-        tokens += model.encode(block(cubes), special=False)
-    return PrefixStudent.beginning_as(model, tokens[: how.positions])
+    begin = condensed(model, model.encode(block(cubes)), how.positions)
+    return PrefixStudent.beginning_as(model, begin)
 
 
 def _adapter(

@@ -12,7 +12,6 @@ from memos_integrations.memories.parameter import lora, views
 from memos_integrations.memories.parameter.lora import LoraShape
 from memos_integrations.memories.parameter.quiet import Damped, damping, second_moments
 from memos_integrations.memories.parameter.reading import Columns, Mind, Read, logits
-from memos_integrations.memories.parameter.targets import computed
 from memos_integrations.models.causal import CausalModel
 
 Tensors = Mapping[str, torch.Tensor]
@@ -21,6 +20,8 @@ _NAME = "student"
 
 class LoraStudent:
     """A view of the model with one adapter in it; its own weights stay as they are."""
+
+    learning_rate = 1e-3
 
     def __init__(self, model: CausalModel, shape: LoraShape, tensors: Tensors) -> None:
         self._view = views.view(model)
@@ -77,17 +78,19 @@ class PrefixStudent:
     The first position stays as it was: models put attention there that belongs nowhere else.
     """
 
+    learning_rate = 1e-2
+
     def __init__(self, model: CausalModel, weights: Tensors, first: Tensors) -> None:
         self._model, self.weights, self._first = model, weights, first
         self.vocabulary = vocabulary_of(model)
 
     @classmethod
-    def beginning_as(cls, model: CausalModel, tokens: Sequence[int]) -> PrefixStudent:
-        """The keys and values of these tokens, to be trained from there on."""
+    def beginning_as(cls, model: CausalModel, pairs: Sequence[Pair]) -> PrefixStudent:
+        """These keys and values, by layer, to be trained from there on."""
         for one in model.model.parameters():
             one.requires_grad_(False)  # no gradient reaches its own weights
         weights, first = {}, {}
-        for i, pair in enumerate(computed(model, tokens)):
+        for i, pair in enumerate(pairs):
             for kind, one in zip("kv", pair, strict=True):
                 first[f"{kind}{i}"] = one[..., :1, :].clone()
                 weights[f"{kind}{i}"] = one[..., 1:, :].float().clone().requires_grad_(True)

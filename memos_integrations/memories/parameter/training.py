@@ -40,6 +40,11 @@ class Student(Protocol):
         ...
 
     @property
+    def learning_rate(self) -> float:
+        """What suits it."""
+        ...
+
+    @property
     def vocabulary(self) -> int:
         """How many tokens the model knows."""
         ...
@@ -63,7 +68,8 @@ class Schedule:
     others: int = 8
     """Unrelated texts in each step."""
     other_weight: float = 0.4
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
+    """``None``: 0.001 for an adapter, 0.01 for a prefix."""
     warmup: int = 10
     """Steps in which the rate rises; then it falls to a tenth, as a cosine."""
     sampled: int = 4096
@@ -78,15 +84,15 @@ class Schedule:
         for name in ("rounds", "batch", "checkpoint_every"):
             if isinstance(getattr(self, name), bool) or getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} is {getattr(self, name)!r}: give 1 or more")
-        if not 0 < self.learning_rate < math.inf:
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise InvalidInputError(f"learning_rate is {self.learning_rate!r}: give more than 0")
 
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step."""
+    def share(self, step: int, steps: int) -> float:
+        """The learning rate of a step, as a share of the highest."""
         if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
+            return (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, steps - self.warmup)
-        return self.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
+        return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,8 @@ def train(
     checkpoint.
     """
     weights = list(student.weights.values())
-    optimizer = torch.optim.AdamW(weights, lr=schedule.learning_rate, weight_decay=0.0)
+    highest = schedule.learning_rate or student.learning_rate
+    optimizer = torch.optim.AdamW(weights, lr=highest, weight_decay=0.0)
     progress = Progress(student.weights, optimizer)
     if checkpoint is not None:
         resume(checkpoint, task, progress)
@@ -163,7 +170,8 @@ def _step(
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(list(student.weights.values()), 1.0)
     for group in progress.optimizer.param_groups:
-        group["lr"] = schedule.rate(progress.step, steps)
+        highest = schedule.learning_rate or student.learning_rate
+        group["lr"] = highest * schedule.share(progress.step, steps)
     progress.optimizer.step()
     progress.step += 1
     progress.losses.append(learned.item())
