@@ -55,6 +55,31 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class TokenVectors:
+    """A text token by token, as an embedder reads it."""
+
+    pieces: tuple[str, ...]
+    """The tokens as words or parts of words, without those that frame a text."""
+    vectors: Vectors
+    """Of each, as it stands in this text: unit vectors, ``(len(pieces), dimension)``."""
+    frame: Vectors
+    """Of the token in front of the text, ``(dimension,)``, a unit vector."""
+
+
+@runtime_checkable
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder that also tells a text's vectors token by token (late interaction).
+
+    A :class:`~memos_integrations.models.ranker.Ranker` learns from them where a store's embedder
+    is one.
+    """
+
+    def embed_tokens(self, texts: Sequence[str]) -> Sequence[TokenVectors]:
+        """One for each text, in their order."""
+        ...
+
+
 @runtime_checkable
 class Reranker(Protocol):
     """Another judgement of hits that a search has found already. Thread-safe."""

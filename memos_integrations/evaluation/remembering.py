@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from memos_integrations.protocols import Embedder, EmbedderFingerprint, Vectors
+from memos_integrations.protocols import (
+    Embedder,
+    EmbedderFingerprint,
+    TokenEmbedder,
+    TokenVectors,
+    Vectors,
+)
 
 
 class RememberingEmbedder:
@@ -16,6 +22,9 @@ class RememberingEmbedder:
         self._origin = origin
         self._documents: dict[str, Vectors] = {}
         self._queries: dict[str, Vectors] = {}
+        self._tokens: dict[str, TokenVectors] = {}
+        if isinstance(origin, TokenEmbedder):
+            self.embed_tokens: Callable[[Sequence[str]], list[TokenVectors]] = self._embed_tokens
 
     @property
     def fingerprint(self) -> EmbedderFingerprint:
@@ -35,3 +44,11 @@ class RememberingEmbedder:
         if text not in self._queries:
             self._queries[text] = self._origin.embed_query(text)
         return self._queries[text]
+
+    def _embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """One for each text."""
+        assert isinstance(self._origin, TokenEmbedder)
+        new = [text for text in dict.fromkeys(texts) if text not in self._tokens]
+        for text, one in zip(new, self._origin.embed_tokens(new) if new else (), strict=True):
+            self._tokens[text] = one
+        return [self._tokens[text] for text in texts]

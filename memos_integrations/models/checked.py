@@ -13,7 +13,7 @@ from memos_integrations.errors import (
     InvalidInputError,
     MemOSError,
 )
-from memos_integrations.protocols import Embedder, Vectors
+from memos_integrations.protocols import Embedder, TokenEmbedder, TokenVectors, Vectors
 
 BATCH = 256
 """Texts handed to the embedder at a time, so that progress can be shown."""
@@ -48,6 +48,23 @@ def embed_query_checked(embedder: Embedder, text: str) -> Vectors:
     raw = _called(embedder, lambda: [embedder.embed_query(text)])
     vector: Vectors = _unit(raw, embedder, rows=1)[0]
     return vector
+
+
+def embed_tokens_checked(embedder: TokenEmbedder, texts: Sequence[str]) -> list[TokenVectors]:
+    """Each text token by token. Raises :class:`EmbeddingError` if the embedder raises, or returns
+    something that is not one finite vector a token for each text."""
+    found = list(_called(embedder, lambda: embedder.embed_tokens(list(texts))))
+    if len(found) != len(texts) or not all(map(_is_whole, found)):
+        raise EmbeddingError(
+            f"{type(embedder).__name__}.embed_tokens gave {len(found)} results for {len(texts)} "
+            "texts: it returns one for each, in their order, with a finite vector a token"
+        )
+    return found
+
+
+def _is_whole(one: TokenVectors) -> bool:
+    shape = len(one.pieces), len(one.frame)
+    return one.vectors.shape == shape and bool(np.isfinite(one.vectors).all())
 
 
 def checked_vector(embedder: Embedder, vector: Any) -> Vectors:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memos_integrations.errors import EmbeddingError, MissingExtraError
-from memos_integrations.protocols import EmbedderFingerprint, Vectors
+from memos_integrations.protocols import EmbedderFingerprint, TokenVectors, Vectors
 
 Tokens = npt.NDArray[np.int64]
 
@@ -70,6 +70,16 @@ class MiniLMEmbedder:
         vector: Vectors = self._run([text])[0]
         return vector
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Each text token by token: float32 unit vectors, 384 dimensions."""
+        found: dict[int, TokenVectors] = {}
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            for i, one in zip(batch, self._token_vectors([texts[i] for i in batch]), strict=True):
+                found[i] = one
+        return [found[i] for i in range(len(texts))]
+
     def tokens(self, text: str) -> int:
         """How many tokens a text has, however long it is; without the two that frame it."""
         _, tokenizer = self._loaded()
@@ -77,16 +87,26 @@ class MiniLMEmbedder:
         return sum(sum(one.attention_mask) for one in (encoded, *encoded.overflowing))
 
     def _run(self, texts: list[str]) -> Vectors:
+        pages = [_pooled(hidden, mask) for _, hidden, mask in self._read(texts)]
+        return np.concatenate(pages)
+
+    def _token_vectors(self, texts: list[str]) -> Iterator[TokenVectors]:
+        for encoded, hidden, mask in self._read(texts):
+            for one, states, count in zip(encoded, hidden, mask.sum(axis=1), strict=True):
+                unit = states[:count] / np.linalg.norm(states[:count], axis=1, keepdims=True)
+                unit = np.asarray(unit, dtype=np.float32)
+                yield TokenVectors(tuple(one.tokens[1 : count - 1]), unit[1:-1], unit[0])
+
+    def _read(self, texts: list[str]) -> Iterator[tuple[list[Any], Vectors, Tokens]]:
+        """Some texts at a time: as tokens, their last states ``(rows, tokens, 384)``, the mask."""
         session, tokenizer = self._loaded()
         encoded = tokenizer.encode_batch(texts)
         ids = np.array([e.ids for e in encoded], dtype=np.int64)
         mask = np.array([e.attention_mask for e in encoded], dtype=np.int64)
         rows = max(1, _TOKENS_A_RUN // ids.shape[1])
-        pages = [
-            _pooled(session, ids[start : start + rows], mask[start : start + rows])
-            for start in range(0, len(ids), rows)
-        ]
-        return np.concatenate(pages)
+        for start in range(0, len(ids), rows):
+            some = slice(start, start + rows)
+            yield encoded[some], _states(session, ids[some], mask[some]), mask[some]
 
     def _loaded(self) -> tuple[Any, Any]:
         with self._lock:
@@ -115,16 +135,19 @@ class MiniLMEmbedder:
         return session, tokenizer
 
 
-def _pooled(session: Any, ids: Tokens, mask: Tokens) -> Vectors:
-    """Unit vectors, shape ``(rows, 384)``, of token ids and mask, shape ``(rows, tokens)``."""
+def _states(session: Any, ids: Tokens, mask: Tokens) -> Vectors:
+    """The last states, ``(rows, tokens, 384)``, of token ids and mask, ``(rows, tokens)``."""
     inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     names = {needed.name for needed in session.get_inputs()}
-    hidden = session.run(None, {n: v for n, v in inputs.items() if n in names})[0]
-    if hidden.ndim == 3:  # (rows, tokens, 384): mean over the tokens that are there
-        weights = mask[:, :, None].astype(np.float32)
-        hidden = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-    lengths = np.linalg.norm(hidden, axis=1, keepdims=True)
-    return np.asarray(hidden / lengths, dtype=np.float32)
+    hidden: Vectors = session.run(None, {n: v for n, v in inputs.items() if n in names})[0]
+    return hidden
+
+
+def _pooled(hidden: Vectors, mask: Tokens) -> Vectors:
+    """Unit vectors, ``(rows, 384)``: the mean over the tokens that are there."""
+    weights = mask[:, :, None].astype(np.float32)
+    mean = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _cores() -> int:

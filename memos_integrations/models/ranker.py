@@ -14,7 +14,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from memos_integrations.errors import RankerCorruptError, RankerMismatchError
-from memos_integrations.models.ranking.features import NAMES, VERSION, Features, features
+from memos_integrations.models.ranking.features import (
+    NAMES,
+    TOKENS,
+    VERSION,
+    Features,
+    features,
+)
 from memos_integrations.models.ranking.judged import Judged
 from memos_integrations.models.ranking.network import HIDDEN, Member, Network
 from memos_integrations.models.ranking.training import train
@@ -48,6 +54,11 @@ class Ranker:
         twenty of them teach something, and :class:`MissingExtraError` without scipy.
         """
         return cls(train(feedback), sum(one.teaches for one in feedback))
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether it was learned on hits with the vectors of their tokens, and so needs them."""
+        return bool(self.network.mean[[NAMES.index(name) for name in TOKENS]].any())
 
     def rerank(self, question: str, hits: Sequence[Hit]) -> list[float]:
         """One score a hit; scores of two questions cannot be compared."""

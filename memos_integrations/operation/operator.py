@@ -17,6 +17,7 @@ from memos_integrations.cube import Draft, MemCube, Plaintext, Principal
 from memos_integrations.errors import (
     CubeNotFoundError,
     FrozenCubeError,
+    InvalidInputError,
     VersionConflictError,
 )
 from memos_integrations.infrastructure.filters import Clause
@@ -37,12 +38,14 @@ from memos_integrations.operation.retrieval import (
     retrieve,
     without_names,
 )
+from memos_integrations.operation.retrieving.kept_tokens import KeptTokens
+from memos_integrations.operation.retrieving.late import with_tokens
 from memos_integrations.operation.retrieving.reranking import reranked
 from memos_integrations.operation.retrieving.surroundings import with_surroundings
 from memos_integrations.operation.retrieving.wordings import Found, together
 from memos_integrations.operation.sensitive.guard import moved
 from memos_integrations.operation.versions import digest, first, following, is_frozen, replacing
-from memos_integrations.protocols import Clock, Embedder, IdSource, Reranker, Vectors
+from memos_integrations.protocols import Clock, Embedder, IdSource, Reranker, TokenEmbedder, Vectors
 from memos_integrations.query import Hit, MemoryCall
 
 Choose = Callable[[sa.Connection, NamespaceRow | None], Moment]
@@ -64,8 +67,13 @@ class MemOperator:
         policy: SearchPolicy,
         door: Door | None = None,
         reranker: Reranker | None = None,
+        tokens: KeptTokens | None = None,
     ) -> None:
         self._vault, self._embedder = vault, embedder
+        if tokens is None:
+            tokens = KeptTokens()
+            vault.watch_erasures(tokens.clear)
+        self._tokens = tokens
         self.reranker = reranker
         """What puts hits into another order, unless a search says otherwise."""
         self.door = door or Door()
@@ -88,6 +96,7 @@ class MemOperator:
             policy=self._policy,
             door=self.door,
             reranker=self.reranker,
+            tokens=self._tokens,
         )
 
     def store(
@@ -169,6 +178,7 @@ class MemOperator:
         counted: bool = True,
         reranker: Reranker | None = None,
         surroundings: bool = False,
+        tokens: bool = False,
         also: Sequence[tuple[MemoryCall, float]] = (),
     ) -> list[Hit]:
         """The best memories for a question; each counts as used, if that is ``counted``.
@@ -199,6 +209,8 @@ class MemOperator:
         found = find(call, vector=vector)
         for other, weight in also:
             found = together(found, [(other.text, find(other))], weight)[:wide]
+        if tokens or getattr(reranker, "reads_tokens", False):
+            found = self._with_tokens(call, found, policy)
         if reranker is not None:  # a model takes its time: no snapshot is open
             found = reranked(reranker, call, found, policy)[:limit]
         kept = [(pk, hit) for pk, hit in found if hit.score >= min_score]
@@ -231,6 +243,21 @@ class MemOperator:
                 return []
             found = retrieve(view, question, policy=policy, limit=limit, filters=clauses)
             return with_surroundings(view, question, found, clauses) if surroundings else found
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether the embedder tells the vectors of a text's tokens."""
+        return isinstance(self._embedder, TokenEmbedder)
+
+    def _with_tokens(self, call: MemoryCall, found: Found, policy: SearchPolicy) -> Found:
+        """The first hits with the parts that a ranker learns from token by token."""
+        if not isinstance(self._embedder, TokenEmbedder):
+            raise InvalidInputError(
+                "this ranker reads the vectors of tokens, which the store's embedder "
+                f"({self._embedder.fingerprint}) does not give: train it anew on this store"
+            )
+        head, rest = found[: policy.reranked], found[policy.reranked :]
+        return [*with_tokens(self._embedder, self._tokens, call.text, head), *rest]
 
     def shelve(self, who: Principal, shelf: str, wanted: Sequence[KeyedDraft]) -> None:
         """Embed and write what is to stand under keys, all or none."""

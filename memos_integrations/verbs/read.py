@@ -194,6 +194,7 @@ class ReadVerbs(LifeVerbs, LineageVerbs):
                     choose=self._moment_of_search(),
                     counted=False,
                     surroundings=True,
+                    tokens=self._operator.gives_tokens,
                 ),
                 right,
             )

@@ -19,18 +19,25 @@ from memos_integrations.query import Hit
 Features = npt.NDArray[np.float64]
 """Shape ``(hits, len(NAMES))``."""
 
-VERSION = 1
+VERSION = 2
 """Changes with the meaning of any feature: a ranker learned with another one is refused."""
 
+TOKENS = (
+    *("token_mean", "token_rare", "token_least", "token_best"),
+    *("token_back", "token_frame", "token_beside", "token_most"),
+)
+"""Parts of a hit token by token, where the store's embedder tells them."""
 PARTS = (
     *("dense", "lexical", "neighbours", "talk", "speaker", "time", "dated", "brief"),
     *("before_1", "before_2", "after_1", "after_2", "around"),
     *("words", "words_before", "words_after", "words_around", "answers"),
+    *TOKENS,
 )
 """Those that are parts of a hit, under their names."""
 _RANKED = ("dense", "lexical")
 _DERIVED = (
     *("score", "log_rank", "dense_gap", "lexical_share", "dense_log_rank", "lexical_log_rank"),
+    "token_log_rank",
     *(
         "answers_what_fits",
         "by_another",
@@ -82,7 +89,7 @@ def _shared(hits: Sequence[Hit]) -> Mapping[str, npt.NDArray[np.float64]]:
     scores = np.array([hit.score for hit in hits])
     part = {
         name: np.array([hit.parts.get(name, 0.0) for hit in hits])
-        for name in (*_RANKED, "speaker", "time")
+        for name in (*_RANKED, "token_rare", "speaker", "time")
     }
     talk, talk_rank = _talks(hits, scores)
     moments = np.array([_moment(hit) for hit in hits])
@@ -92,6 +99,7 @@ def _shared(hits: Sequence[Hit]) -> Mapping[str, npt.NDArray[np.float64]]:
         "lexical_share": part["lexical"] / (part["lexical"].max() or 1.0),
         "dense_log_rank": _log_rank(part["dense"]),
         "lexical_log_rank": _log_rank(part["lexical"]),
+        "token_log_rank": _log_rank(part["token_rare"]) * part["token_rare"].any(),
         "by_another": (part["speaker"] == 0) * float(part["speaker"].any()),
         "asks_of_a_time": np.full(len(hits), float(part["time"].any())),
         "talk_best": talk,
