@@ -12,7 +12,7 @@ from memos_integrations.models.checked import embed_tokens_checked
 from memos_integrations.protocols import TokenEmbedder, TokenVectors
 
 MOST_BYTES = 64 << 20
-"""About 1,500 turns of a talk, of 30 tokens and 384 dimensions each."""
+"""About 1,100 turns of a talk, of 38 tokens and 384 dimensions each."""
 
 
 class KeptTokens:
