@@ -208,7 +208,7 @@ class Consolidation:
             return _end_all(left, str(error), end)
         except (CubeNotFoundError, VersionConflictError, Overtaken) as error:
             return _end_all(left, str(error), end)
-        except Exception as error:
+        except Exception as error:  # what a trainer raises ends a set after some tries, and goes on
             if decided[0].attempts + 1 >= jobs.ATTEMPTS:
                 self._refuse(path, members, f"{type(error).__name__}: {error}")
             raise

@@ -19,7 +19,7 @@ class KeptTokens:
     """The token vectors of texts, the least lately used gone first. Thread-safe."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
-        self._most, self._bytes = most, 0
+        self._most, self._bytes, self._erasures = most, 0, 0
         self._kept: OrderedDict[bytes, TokenVectors] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -27,13 +27,14 @@ class KeptTokens:
         """One for each text. Raises :class:`EmbeddingError`."""
         names = [hashlib.sha256(text.encode()).digest() for text in texts]
         with self._lock:
+            erasures = self._erasures
             found = {name: self._kept[name] for name in names if name in self._kept}
             for name in found:
                 self._kept.move_to_end(name)
         new = {n: t for n, t in zip(names, texts, strict=True) if n not in found}
         made = embed_tokens_checked(embedder, list(new.values())) if new else []
         fresh = dict(zip(new, made, strict=True))
-        self._keep(fresh)
+        self._keep(fresh, erasures)
         return [(found | fresh)[name] for name in names]
 
     def clear(self, _: Collection[str] = ()) -> None:
@@ -41,9 +42,12 @@ class KeptTokens:
         with self._lock:
             self._kept.clear()
             self._bytes = 0
+            self._erasures += 1
 
-    def _keep(self, fresh: dict[bytes, TokenVectors]) -> None:
+    def _keep(self, fresh: dict[bytes, TokenVectors], erasures: int) -> None:
         with self._lock:
+            if erasures != self._erasures:
+                return  # what was erased while it was read would come back
             for name, one in fresh.items():
                 if name not in self._kept:
                     self._kept[name] = one

@@ -135,6 +135,25 @@ def test_what_is_erased_is_kept_nowhere(memory: MemOS, embedder: TokenWords) -> 
     assert sorted(embedder.read) == sorted(["blue kayak", kept.text])
 
 
+class ErasedMeanwhile(TokenWords):
+    """Something is erased in the middle of a reading."""
+
+    kept: KeptTokens
+
+    def embed_tokens(self, texts: Sequence[str]) -> Sequence[TokenVectors]:
+        found = super().embed_tokens(texts)
+        self.kept.clear()
+        return found
+
+
+def test_what_is_erased_while_it_is_read_does_not_come_back() -> None:
+    embedder, kept = ErasedMeanwhile(), KeptTokens()
+    embedder.kept = kept
+    assert [one.pieces for one in kept.of(embedder, ["kayak", "tea"])] == [("kayak",), ("tea",)]
+    assert not kept._kept
+    assert kept._bytes == 0
+
+
 def test_a_store_that_gives_no_tokens(memory: MemOS, tmp_path: Path) -> None:
     taught = ranker(memory)
     with MemOS.open(tmp_path / "plain", embedder=WordEmbedder()) as plain:
