@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,19 @@ class DistillVerbs:
         :class:`VersionConflictError` if a source changed meanwhile, :class:`TrainingError`,
         :class:`OutOfMemoryError`; then nothing is stored.
         """
+        return self._distilled(memories, model, how, checkpoint, progress)
+
+    def _distilled(
+        self,
+        memories: Iterable[str | MemCube | Hit],
+        model: CausalModel,
+        how: Distillation | None = None,
+        checkpoint: str | Path | None = None,
+        progress: Told | None = None,
+        *,
+        replaces: Sequence[str] = (),
+    ) -> MemCube:
+        """A new adapter; those that it ``replaces`` are deleted in the same transaction."""
         self._vault.require("write", self.namespace, "distil into")
         sources = self._sources(memories)
         training = _training()
@@ -118,7 +131,7 @@ class DistillVerbs:
             training.storage.fingerprint_of(model),
             report.as_dict(),
         )
-        kept = keep(self._operator, self.namespace, self.principal, new, sources)
+        kept = keep(self._operator, self.namespace, self.principal, new, sources, replaces=replaces)
         if place is not None:
             place.unlink(missing_ok=True)
         return kept
@@ -160,16 +173,15 @@ class DistillVerbs:
         ]
 
     def retrain(self, id: str, *, model: CausalModel, **options: Any) -> MemCube:
-        """Train an adapter anew, from its sources as they are now; the old one is deleted.
+        """Train an adapter anew, from its sources as they are now, and delete the old one with it.
 
         Sources that were deleted meanwhile are left out. ``options`` as for :meth:`distill`. After
         an erasure, distil the receipt's ``kept_sources``: the old adapter is no more.
         """
         note = self._note(id)
         alive = self._vault.heads([one.cube_id for one in note.sources])
-        fresh = self.distill([one for one in alive if one.text], model=model, **options)
-        self._operator.delete(self.namespace, self.principal, note.cube.id)
-        return fresh
+        there = [one for one in alive if one.text]
+        return self._distilled(there, model, **options, replaces=[note.cube.id])
 
     def externalise(
         self, id: str, *, model: CausalModel, keep: bool = False

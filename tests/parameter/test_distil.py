@@ -19,6 +19,7 @@ from memos_integrations.errors import (
     AccessDeniedError,
     AdapterCorruptError,
     CubeNotFoundError,
+    FrozenCubeError,
     GateError,
     InvalidInputError,
     LegalHoldError,
@@ -87,6 +88,16 @@ def test_erasing_a_source_drops_the_adapter_and_a_change_makes_it_stale(
     fresh = maya.retrain(again.id, model=model, how=HOW)
     assert [note.cube.id for note in maya.adapters()] == [fresh.id]
     assert maya.adapters()[0].outdated == ()
+
+
+def test_an_adapter_that_may_not_go_is_not_replaced(maya: MemorySession) -> None:
+    facts = maya.add(list(FACTS))
+    old = maya.distill(facts, model=build(), how=HOW)
+    maya.freeze(old.id)
+    with pytest.raises(FrozenCubeError):
+        maya.retrain(old.id, model=build(), how=HOW)
+    assert [note.cube.id for note in maya.adapters()] == [old.id]
+    assert maya._vault.blobs.exists(old.payload.blob)  # type: ignore[union-attr]
 
 
 def test_what_does_not_pass_is_not_stored(maya: MemorySession, tmp_path: Path) -> None:
