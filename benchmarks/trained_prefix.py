@@ -71,6 +71,14 @@ def untrained(
     return found
 
 
+def moved_by_the_prompt(
+    model: CausalModel, examination: Examination, cubes: Sequence[MemCube]
+) -> float:
+    """Drift of the model with all facts in front of unrelated texts: no training, the same KL."""
+    pairs = computed(model, model.encode(block(cubes)))
+    return examination.moved(PrefixStudent.beginning_as(model, pairs))
+
+
 def first_tokens(
     session: MemorySession, model: CausalModel, cubes: Sequence[MemCube], rounds: int
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -115,7 +123,9 @@ def main() -> None:
         asked = tuple(
             Probe(one, answer) for _, answer, some in all_facts[: len(cubes)] for one in some[:2]
         )
-        before = untrained(model, Examination(model, cubes, asked), cubes, given.positions)
+        examination = Examination(model, cubes, asked)
+        before = untrained(model, examination, cubes, given.positions)
+        moved = moved_by_the_prompt(model, examination, cubes)
         how = Distillation(
             kind="prefix",
             positions=given.positions,
@@ -131,7 +141,7 @@ def main() -> None:
         store.close()
     known = {
         "bare model": (report["bare"], report["bare_probability"], 0.0),
-        "all in the prompt": (report["in_context"], report["in_context_probability"], None),
+        "all in the prompt": (report["in_context"], report["in_context_probability"], moved),
         **before,
         "trained prefix": (report["adapted"], report["adapted_probability"], report["drift"]),
     }
@@ -143,7 +153,7 @@ def main() -> None:
         [
             [
                 name,
-                *("" if one is None else one for one in row),
+                *row,
                 sizes.get(name, ""),
                 times.get(name, ""),
             ]

@@ -71,6 +71,7 @@ class LocalChat:
         disk_dtype: Literal["int8"] | None = None,
         remote: str | Path | None = None,
         remote_budget: int | None = None,
+        compiled: bool | None = None,
         parameter_memory: Wanted | ParameterMemory | None = None,
         engine: ActivationEngine | None = None,
     ) -> None:
@@ -81,7 +82,9 @@ class LocalChat:
         a quarter of the room, and answers that read it are near-exact: ``usage`` says which.
         ``remote``: a URL of fsspec (``s3://bucket/kv``) or a folder, where caches lie below the
         store's own; ``remote_budget`` bytes of them at most. See
-        :class:`~memos_integrations.memories.activation.remote.RemoteTier`. ``parameter_memory``:
+        :class:`~memos_integrations.memories.activation.remote.RemoteTier`. ``compiled``: decode
+        with ``torch.compile`` and a cache of fixed size, where the model can do that; the first
+        answer waits for the compiler. ``parameter_memory``:
         the adapters that the model is read through (:meth:`MemorySession.distill`): ``True`` for
         all of the session's namespace, ids, ids with weights, or a
         :class:`~memos_integrations.parameter_memory.ParameterMemory`.
@@ -100,6 +103,7 @@ class LocalChat:
             disk_dtype=disk_dtype,
             remote=remote,
             remote_budget=remote_budget,
+            compiled=bool(compiled),
         )
         self.model = self.engine.model
         self._serving = (
@@ -317,6 +321,7 @@ def _engine(
     disk_dtype: Literal["int8"] | None,
     remote: str | Path | None,
     remote_budget: int | None,
+    compiled: bool,
 ) -> ActivationEngine:
     for name, given in (("disk_dtype", disk_dtype), ("remote", remote)):
         if store is None and given is not None:
@@ -333,14 +338,16 @@ def _engine(
     elsewhere = store.remotes.at(remote) if store is not None and remote is not None else None
     loaded = model if isinstance(model, CausalModel) else CausalModel.load(model)
     if store is None:
-        return ActivationEngine(loaded, budget=budget)
+        return ActivationEngine(loaded, budget=budget, compiled=compiled)
 
     folder = FolderTier(store.pieces, budget=disk_budget, dtype=disk_dtype)
     tier: FolderTier | RemoteTier = folder
     if elsewhere is not None:
         tier = RemoteTier(folder, elsewhere, gate=_gate(store.vault), budget=remote_budget)
     asker = memory._vault if isinstance(memory, MemorySession) else store.vault
-    engine = ActivationEngine(loaded, budget=budget, tier=tier, gate=_gate(asker))
+    engine = ActivationEngine(
+        loaded, budget=budget, tier=tier, gate=_gate(asker), compiled=compiled
+    )
     store.vault.watch(engine.drop_cubes)
     return engine
 

@@ -28,6 +28,7 @@ from memos_integrations.interface.reader import MemReader
 from memos_integrations.memories.activation.catalogue import Catalogue
 from memos_integrations.memories.activation.remotes import Remotes
 from memos_integrations.memories.ledger import Ledger
+from memos_integrations.memories.parameter.underway import Underway
 from memos_integrations.memories.plaintext import embedding_text
 from memos_integrations.models.adapted import as_embedder
 from memos_integrations.models.checked import embed_checked
@@ -91,9 +92,12 @@ class MemOS:
         """Which memories have been shown to a model, for :mod:`memos_integrations.local_chat`."""
         self.pieces = Catalogue(vault.folder / "kv")
         """The KV caches that were made of memories; see :mod:`memos_integrations.local_chat`."""
-        known = {(source.cube_id, source.version) for source in self.pieces.sources()}
-        self.pieces.remove_cubes([cube_id for cube_id, _ in vault.outdated(known)])
-        vault.watch(self.pieces.remove_cubes)
+        self._underway = Underway(vault.folder / "training")
+        derived: Catalogue | Underway
+        for derived in (self.pieces, self._underway):
+            known = {(source.cube_id, source.version) for source in derived.sources()}
+            derived.remove_cubes([cube_id for cube_id, _ in vault.outdated(known)])
+            vault.watch(derived.remove_cubes)
         vault.watch_erasures(self.pieces.erase_cubes)
         self.remotes = Remotes(vault)
         """Where these caches were sent to."""
@@ -321,7 +325,9 @@ class MemOS:
             clock=self._clock,
             activity=self._operator.activity,
             caches=caches,
-            training=None if trainer is None else Consolidation(self._operator, trainer),
+            training=None
+            if trainer is None
+            else Consolidation(self._operator, trainer, self._underway),
             budgets=budgets,
             rules=rules,
             policy=policy,

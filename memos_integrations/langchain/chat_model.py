@@ -64,6 +64,8 @@ class ChatMemOS(BaseChatModel):
     """``int8``: caches on disk are rounded to eight bits, and answers read from them near-exact."""
     remote: Any = Field(default=None, exclude=True)
     """A URL such as ``s3://bucket/kv``, or a folder, where caches lie below the store's own."""
+    compiled: bool | None = Field(default=None, exclude=True)
+    """Decode with ``torch.compile``, where the model can do that."""
     parameter_memory: Any = Field(default=None, exclude=True)
     """Adapters that the model is read through: ``True`` for all of the session's namespace, ids,
     or ids with weights."""
@@ -82,6 +84,7 @@ class ChatMemOS(BaseChatModel):
         kept = {
             "disk_dtype": self.disk_dtype,
             "remote": self.remote,
+            "compiled": self.compiled,
             "parameter_memory": self.parameter_memory,
         }
         self._chat = shared_or_new(self.chat, memory, self.source, **kept)

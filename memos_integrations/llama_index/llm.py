@@ -46,6 +46,7 @@ class MemOSLLM(CustomLLM):
 
     ``disk_dtype="int8"`` rounds caches on disk to eight bits: what is read there is near-exact.
     ``remote`` is a URL such as ``s3://bucket/kv`` where caches lie below those on disk.
+    ``compiled``: decode with ``torch.compile``, where the model can do that.
     ``parameter_memory``: adapters that the model is read through, ``True`` for all of the
     session's namespace, ids, or ids with weights.
 
@@ -70,6 +71,7 @@ class MemOSLLM(CustomLLM):
         *,
         disk_dtype: Literal["int8"] | None = None,
         remote: str | Path | None = None,
+        compiled: bool | None = None,
         parameter_memory: Any = None,
         chat: LocalChat | None = None,
         **options: Any,
@@ -81,6 +83,7 @@ class MemOSLLM(CustomLLM):
             model,
             disk_dtype=disk_dtype,
             remote=remote,
+            compiled=compiled,
             parameter_memory=parameter_memory,
         )
 

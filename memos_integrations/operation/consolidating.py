@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -25,7 +26,9 @@ from memos_integrations.errors import (
 from memos_integrations.infrastructure import crashpoints, jobs, lookups
 from memos_integrations.infrastructure.jobs import Job
 from memos_integrations.infrastructure.units import SYSTEM
+from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.parameter.new_adapter import NewAdapter, TrainingStopped
+from memos_integrations.memories.parameter.underway import Underway
 from memos_integrations.memories.parameter.worth import Worth
 from memos_integrations.operation.adapters import keep, sources_of
 from memos_integrations.operation.operator import MemOperator
@@ -75,8 +78,16 @@ class Trainer(Protocol):
         """Whether one adapter of these memories pays; ``known``: what one knows already."""
         ...
 
-    def learn(self, cubes: Sequence[MemCube], goes_on: Callable[[], bool]) -> NewAdapter:
-        """Train it; :class:`GateError` if it is not to be kept, :class:`TrainingStopped`."""
+    def learn(
+        self,
+        cubes: Sequence[MemCube],
+        goes_on: Callable[[], bool],
+        checkpoint: Path | None = None,
+    ) -> NewAdapter:
+        """Train it; :class:`GateError` if it is not to be kept, :class:`TrainingStopped`.
+
+        ``checkpoint``: a file to go on from, if there is one of the same training.
+        """
         ...
 
 
@@ -97,8 +108,9 @@ class Standing:
 class Consolidation:
     """Parameter memory of a store, for its scheduler."""
 
-    def __init__(self, operator: MemOperator, trainer: Trainer) -> None:
+    def __init__(self, operator: MemOperator, trainer: Trainer, underway: Underway) -> None:
         self._operator, self._vault, self._trainer = operator, operator.vault, trainer
+        self._underway = underway
 
     # Deciding -----------------------------------------------------------------------------
 
@@ -199,10 +211,12 @@ class Consolidation:
         if not weighed.pays:
             return _end_all(left, weighed.reason, end)
         try:
-            new = self._learned(members, goes_on)
+            checkpoint = self._underway.begin(f"{path} {self._trainer.key}", _named(members))
+            new = self._learned(members, goes_on, checkpoint)
             if new is None:
                 return False
             self._keep(path, new, members, left, standing.replaced.get(path, ()))
+            self._underway.end(checkpoint)
         except (GateError, InvalidInputError) as error:
             self._refuse(path, members, str(error))
             return _end_all(left, str(error), end)
@@ -239,18 +253,22 @@ class Consolidation:
         return [*before, *new.values()], left
 
     def _learned(
-        self, members: Sequence[MemCube], goes_on: Callable[[], bool]
+        self, members: Sequence[MemCube], goes_on: Callable[[], bool], checkpoint: Path
     ) -> NewAdapter | None:
-        """The adapter; ``None`` if nobody waits for it now."""
+        """The adapter; ``None`` if nobody waits for it now: then the checkpoint stays."""
         versions = _versions(members)
         try:
             return self._trainer.learn(
-                members, lambda: goes_on() and not self._vault.outdated(versions)
+                members, lambda: goes_on() and not self._vault.outdated(versions), checkpoint
             )
         except TrainingStopped:
-            if self._vault.outdated(versions):
-                raise Overtaken(_CHANGED) from None
-            return None
+            if not self._vault.outdated(versions):
+                return None
+            self._underway.end(checkpoint)
+            raise Overtaken(_CHANGED) from None
+        except Exception:
+            self._underway.end(checkpoint)
+            raise
 
     def _keep(
         self,
@@ -332,6 +350,10 @@ def _not_yet(planner: Planner, cube_id: str) -> str:
 
 def _versions(cubes: Sequence[MemCube]) -> set[tuple[str, int]]:
     return {(cube.id, cube.version) for cube in cubes}
+
+
+def _named(cubes: Sequence[MemCube]) -> list[Source]:
+    return [Source(cube.id, cube.version) for cube in cubes]
 
 
 def _end_all(left: Sequence[Job], why: str, end: End) -> bool:

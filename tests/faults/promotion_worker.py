@@ -35,7 +35,9 @@ LATER = timedelta(days=2)
 class Mortal(ParameterTrainer):
     """Dies in the second step."""
 
-    def learn(self, cubes: Sequence[MemCube], goes_on: Callable[[], bool]) -> NewAdapter:
+    def learn(
+        self, cubes: Sequence[MemCube], goes_on: Callable[[], bool], checkpoint: Path | None = None
+    ) -> NewAdapter:
         left = [2]
 
         def dies() -> bool:
@@ -44,7 +46,7 @@ class Mortal(ParameterTrainer):
                 os.kill(os.getpid(), signal.SIGKILL)
             return goes_on()
 
-        return super().learn(cubes, dies)
+        return super().learn(cubes, dies, checkpoint)
 
 
 def opened(folder: Path) -> MemOS:

@@ -46,11 +46,13 @@ def one_thread() -> Iterator[None]:
 class Watched(ParameterTrainer):
     """The real trainer; what it was asked to learn is kept, and something may happen meanwhile."""
 
-    def learn(self, cubes: Sequence[MemCube], goes_on: Callable[[], bool]) -> NewAdapter:
+    def learn(
+        self, cubes: Sequence[MemCube], goes_on: Callable[[], bool], checkpoint: Path | None = None
+    ) -> NewAdapter:
         self.asked.append([cube.text for cube in cubes])
         if self.meanwhile is fail:
             fail()
-        new = super().learn(cubes, goes_on)
+        new = super().learn(cubes, goes_on, checkpoint)
         self.meanwhile()
         return new
 
@@ -402,7 +404,12 @@ def test_a_training_ends_when_a_source_goes(
     """It is not trained to its end for nothing, and what was erased is not learned on."""
 
     class Erasing(ParameterTrainer):
-        def learn(self, cubes: Sequence[MemCube], goes_on: Callable[[], bool]) -> NewAdapter:
+        def learn(
+            self,
+            cubes: Sequence[MemCube],
+            goes_on: Callable[[], bool],
+            checkpoint: Path | None = None,
+        ) -> NewAdapter:
             steps.append(0)
 
             def looks() -> bool:
@@ -411,7 +418,7 @@ def test_a_training_ends_when_a_source_goes(
                     alice.forget(cubes[0])
                 return goes_on()
 
-            return super().learn(cubes, looks)
+            return super().learn(cubes, looks, checkpoint)
 
     steps: list[int] = []
     scheduler = memory.scheduler(trainer=Erasing(build(), how=HOW, policy=POLICY), rules=RULES)
@@ -491,11 +498,16 @@ def test_a_stop_ends_the_training_and_the_next_start_begins_it_anew(
     memory: MemOS, alice: MemorySession, clock: FakeClock
 ) -> None:
     class Slow(ParameterTrainer):
-        def learn(self, cubes: Sequence[MemCube], goes_on: Callable[[], bool]) -> NewAdapter:
+        def learn(
+            self,
+            cubes: Sequence[MemCube],
+            goes_on: Callable[[], bool],
+            checkpoint: Path | None = None,
+        ) -> NewAdapter:
             begun.append(len(cubes))
             if len(begun) == 1:
                 scheduler._ended.set()  # as stop() does, from another thread
-            return super().learn(cubes, goes_on)
+            return super().learn(cubes, goes_on, checkpoint)
 
     begun: list[int] = []
     scheduler = memory.scheduler(trainer=Slow(build(), how=HOW, policy=POLICY), rules=RULES)

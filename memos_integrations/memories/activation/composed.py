@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from memos_integrations.errors import InvalidInputError
-from memos_integrations.memories.activation.engine import ActivationEngine, Prefilled
+from memos_integrations.memories.activation.decoding import Prefilled
+from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.joined import (
     JoinedLayer,
     Part,

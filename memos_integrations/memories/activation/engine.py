@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +20,8 @@ from transformers import DynamicCache
 from memos_integrations.errors import InvalidInputError, ModelError
 from memos_integrations.memories.activation.admission import Rates
 from memos_integrations.memories.activation.batch import BATCH, Batch
+from memos_integrations.memories.activation.compiled import Compiled
+from memos_integrations.memories.activation.decoding import Decoding, Prefilled
 from memos_integrations.memories.activation.forwards import (
     OwnCache,
     Turns,
@@ -58,22 +60,12 @@ GIB = 1 << 30
 T = TypeVar("T")
 
 
-@dataclass
-class Prefilled:
-    """A prompt that the model has read; release it."""
-
-    cache: DynamicCache
-    logits: torch.Tensor
-    """Of the next token, ``(vocabulary,)``."""
-    lease: Lease[Piece]
-    usage: Usage
-
-
 class ActivationEngine:
     """Serves one model to many requests at a time. Thread-safe.
 
     ``budget`` bytes of keys and values stay in memory, on the model's device; ``tier`` keeps more
-    below. ``gate`` is asked at each use which memories may not be served.
+    below. ``gate`` is asked at each use which memories may not be served. ``compiled``: answers of
+    single requests are decoded by a compiled forward (see :mod:`.compiled`), if that can be.
     """
 
     def __init__(
@@ -83,6 +75,7 @@ class ActivationEngine:
         budget: int = 2 * GIB,
         tier: Tier | None = None,
         gate: Gate = allow,
+        compiled: bool = False,
     ) -> None:
         self.model = model
         self.refused = why_not(model.model.config)
@@ -94,6 +87,7 @@ class ActivationEngine:
         self._turns = Turns()
         self._tally = Tally()
         self._together = Together()
+        self._compiled = Compiled() if compiled else None
         self._heads = with_head(model.model)
         self._takes_positions = takes_positions(model.model)
         self._through: Through | None = None
@@ -126,15 +120,15 @@ class ActivationEngine:
         sampling = sampling or Sampling()
         writing = Writing(prompt, sampling, usage, model=self.model, tally=self._tally)
         read = self.prefill(prompt, usage)
+        logits, decoding = read.logits, self._behind(read, prompt, sampling.max_new_tokens)
         try:
-            logits = read.logits
             while (token := writing.next(logits)) is not None:
                 yield token
                 if writing.is_full():
                     return
-                logits = self._forward(read.cache, [token], len(writing.so_far) - 1)
+                logits = decoding.next(writing.so_far)
         finally:
-            self.tree.release(read.lease)
+            decoding.close()
 
     def generate_batch(
         self,
@@ -153,6 +147,11 @@ class ActivationEngine:
     def why_in_turn(self) -> str:
         """Why requests of a batch are not decoded together; empty if they are. Tried once."""
         return self._together.why_not(self)
+
+    def why_not_compiled(self) -> str:
+        """Why answers are decoded by the plain forward; empty if not. Compiles at the first call,
+        which takes up to a minute or so."""
+        return "it was not asked for" if self._compiled is None else self._compiled.why_not(self)
 
     def prefill(self, prompt: Prompt, usage: Usage | None = None) -> Prefilled:
         """Read a prompt, from the cache as far as that goes, and keep what was computed.
@@ -243,6 +242,11 @@ class ActivationEngine:
             )
 
     # Within -------------------------------------------------------------------------------
+
+    def _behind(self, read: Prefilled, prompt: Prompt, most: int) -> Decoding:
+        if self._compiled is None:
+            return Decoding(self, read)
+        return self._compiled.begin(self, read, prompt, most)
 
     def _reading(self, prompt: Prompt, read: Callable[[Lease[Piece], Any], T]) -> T:
         """What ``read`` makes of what is cached of a prompt and a cache of the model on it.

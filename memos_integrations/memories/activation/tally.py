@@ -63,6 +63,11 @@ class Tally:
             self._stats.batched_requests += 0 if in_turn else requests
             self._stats.unbatched_requests += requests if in_turn else 0
 
+    def compiled(self) -> None:
+        """A request is decoded by a compiled forward."""
+        with self._counting:
+            self._stats.compiled_requests += 1
+
     def first_token(self, seconds: float) -> None:
         """The first token of an answer took so long."""
         with self._counting:

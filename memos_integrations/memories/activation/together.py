@@ -87,13 +87,14 @@ def _try(engine: ActivationEngine) -> str:
         both = step(engine, rows, [5 % words, 5 % words])
         for cache, length, got in zip(caches, LENGTHS, both, strict=True):
             alone = engine._forward(cache, [5 % words], length)
-            if not _close(got, alone, engine.model.dtype):
+            if not close_enough(got, alone, engine.model.dtype):
                 return "its answers depend on the requests beside them"
     except Exception as error:  # noqa: BLE001 - a model's own code
         return f"it cannot read several requests at once ({error})"
     return ""
 
 
-def _close(got: torch.Tensor, alone: torch.Tensor, dtype: torch.dtype) -> bool:
+def close_enough(got: torch.Tensor, alone: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether logits are those of a request alone, but for rounding."""
     share = EXACT if dtype in (torch.float32, torch.float64) else ROUNDED
     return bool((got - alone).abs().max() <= share * (alone.max() - alone.min()))

@@ -48,6 +48,9 @@ class EngineStats:
     """Asked for in a batch, and decoded together."""
     unbatched_requests: int = 0
     """Asked for in a batch, and answered in turn, for :meth:`ActivationEngine.why_in_turn`."""
+    compiled_requests: int = 0
+    """Decoded by a compiled forward; the others, where one is wanted, have a reason in
+    :meth:`ActivationEngine.why_not_compiled`."""
     invalidated: int = 0
     """Pieces dropped because a memory in them changed or may no longer be read."""
     first_token_seconds: list[float] = field(default_factory=list)

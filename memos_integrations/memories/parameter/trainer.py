@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
@@ -73,9 +74,15 @@ class ParameterTrainer:
         rounds = self.how.schedule.rounds
         return worth(cubes, now, self.policy, self.rates, rounds=rounds, known=known)
 
-    def learn(self, cubes: Sequence[MemCube], goes_on: Callable[[], bool]) -> NewAdapter:
+    def learn(
+        self,
+        cubes: Sequence[MemCube],
+        goes_on: Callable[[], bool],
+        checkpoint: Path | None = None,
+    ) -> NewAdapter:
         """Train one adapter of these memories, for as long as that is wanted.
 
+        ``checkpoint``: a file that is written every few steps, and gone on from.
         Raises what :func:`distil` raises, and :class:`TrainingStopped`.
         """
 
@@ -83,7 +90,7 @@ class ParameterTrainer:
             if not goes_on():
                 raise TrainingStopped
 
-        adapter, report = distil(self.loaded, cubes, self.how, tell=tell)
+        adapter, report = distil(self.loaded, cubes, self.how, checkpoint_at=checkpoint, tell=tell)
         return NewAdapter(
             storage.to_bytes(adapter), adapter.manifest.kind, self.model, report.as_dict()
         )
