@@ -3,7 +3,7 @@
 ``python benchmarks/compiled.py [--model ID_OR_FOLDER] [--device cuda] [--new 64] [--repeats 5]``.
 Prompts of ``--contexts`` tokens whose beginnings are cached, ``--new`` tokens each, the end token
 passed over. One interleaved run: each round decodes the same prompt both ways; best and median of
-the rounds, the prefill left out. *compiler*: seconds that the first compiled request waits for it.
+the rounds. The prefill is left out, the copying into a room is not. *compiler*: seconds that the first compiled request waits for it.
 *gap*: how far the logits of the steps are apart at most, the same tokens given. A model that
 cannot be compiled ends the command with the reason.
 """
@@ -43,20 +43,25 @@ def decode(
 ) -> tuple[float, list[int], list[torch.Tensor]]:
     """Seconds of ``new`` steps, their greedy tokens (or those given), and the logits."""
     read = engine.prefill(prompt)
-    logits, decoding = read.logits, engine._behind(read, prompt, new)
+    logits, decoding = read.logits, engine._behind(read)
     so_far, seen = list(prompt.tokens), []
+    _wait()
     try:
         began = time.perf_counter()
         for step in range(new):
             so_far.append(given[step] if given else int(logits.argmax()))
             logits = decoding.next(so_far)
             seen.append(logits)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        _wait()
         seconds = time.perf_counter() - began
     finally:
         decoding.close()
     return seconds, so_far[len(prompt.tokens) :], seen
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def measure(
@@ -108,6 +113,8 @@ def main() -> None:
         measure(plain, compiled, prompt_of(model, length), options.new, options.repeats)
         for length in options.contexts
     ]
+    if reason := compiled.why_not_compiled():
+        raise SystemExit(f"{model.name} was compiled and is not any more: {reason}")
     show(
         f"Tokens a second behind the prompt, best of {options.repeats}; {options.new} tokens, "
         f"{model.name} ({options.dtype}, {model.device}); compiler {waited:.0f} s",

@@ -208,10 +208,11 @@ class Consolidation:
             return False
         known = standing.known.get(path, ())
         weighed = self._weighed(0.0, members, known, self._refused().get(path))
+        checkpoint = self._underway.begin(str(path), self._trainer.key, _named(members))
         if not weighed.pays:
+            self._underway.end(checkpoint)
             return _end_all(left, weighed.reason, end)
         try:
-            checkpoint = self._underway.begin(f"{path} {self._trainer.key}", _named(members))
             new = self._learned(members, goes_on, checkpoint)
             if new is None:
                 return False
@@ -221,6 +222,7 @@ class Consolidation:
             self._refuse(path, members, str(error))
             return _end_all(left, str(error), end)
         except (CubeNotFoundError, VersionConflictError, Overtaken) as error:
+            self._underway.end(checkpoint)  # it may have been written since they changed
             return _end_all(left, str(error), end)
         except Exception as error:  # what a trainer raises ends a set after some tries, and goes on
             if decided[0].attempts + 1 >= jobs.ATTEMPTS:

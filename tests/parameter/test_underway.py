@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -100,7 +101,7 @@ def test_it_goes_on_where_it_was_left_and_ends_with_the_same_bits(tmp_path: Path
             first.after(STEPS, lambda: False)
         with MemOS.open(folder, embedder=WordEmbedder(), clock=clock) as memory:
             memory.scheduler(trainer=first, rules=RULES).tick()
-            assert left(folder) == (["checkpoint.safetensors", "sources.json"] if stops else [])
+            assert left(folder) == (["checkpoint.safetensors", "training.json"] if stops else [])
         second = trainer()
         with MemOS.open(folder, embedder=WordEmbedder(), clock=clock) as memory:
             memory.scheduler(trainer=second, rules=RULES).tick()
@@ -171,15 +172,17 @@ def test_a_damaged_checkpoint_is_deleted_and_the_training_begins_anew(tmp_path: 
         assert len(memory.session("alice").adapters()) == 1
 
 
-def test_a_training_of_other_memories_begins_anew(tmp_path: Path) -> None:
+def test_another_training_of_the_same_name_begins_anew(tmp_path: Path) -> None:
     underway = Underway(tmp_path / "training")
-    path = underway.begin("alice", [Source("a", 1), Source("b", 1)])
+    path = underway.begin("alice", "so", [Source("a", 1), Source("b", 1)])
+    for training, version in (("so", 2), ("otherwise", 2)):
+        path.write_bytes(b"learned")
+        assert underway.begin("alice", training, [Source("b", 1), Source("a", version)]) == path
+        assert not path.exists()
     path.write_bytes(b"learned")
-    assert underway.begin("alice", [Source("b", 1), Source("a", 1)]) == path
+    assert underway.begin("alice", "otherwise", [Source("a", 2), Source("b", 1)]) == path
     assert path.read_bytes() == b"learned"
-    other = underway.begin("bob", [Source("c", 1)])
-    assert underway.begin("alice", [Source("a", 2), Source("b", 1)]) == path
-    assert not path.exists()
+    other = underway.begin("bob", "so", [Source("c", 1)])
     assert underway.sources() == {Source("a", 2), Source("b", 1), Source("c", 1)}
     assert underway.remove_cubes(["x"]) == []
     assert underway.remove_cubes(["c"]) == [other.parent.name]
@@ -187,14 +190,59 @@ def test_a_training_of_other_memories_begins_anew(tmp_path: Path) -> None:
     assert underway.sources() == frozenset() and left(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[[1]]", b"7"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[[1]]", b"7", b'{"sources": [1]}'])
 def test_a_folder_that_does_not_say_what_it_knows_is_deleted(
     content: bytes | None, tmp_path: Path
 ) -> None:
-    underway = Underway(tmp_path / "training")
-    path = underway.begin("alice", [Source("a", 1)])
+    path = Underway(tmp_path / "training").begin("alice", "so", [Source("a", 1)])
     path.write_bytes(b"learned")
-    said = path.with_name("sources.json")
+    said = path.with_name("training.json")
     said.unlink() if content is None else said.write_bytes(content)
-    assert underway.sources() == frozenset()
+    assert Underway(tmp_path / "training").sources() == frozenset()
     assert not path.parent.exists()
+
+
+def test_what_cannot_be_deleted_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    underway = Underway(tmp_path / "training")
+    underway.begin("alice", "so", [Source("a", 1)])
+
+    def refused(place: Path) -> None:
+        raise PermissionError(f"{place} may not be deleted")
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    with pytest.raises(PermissionError):
+        underway.remove_cubes(["a"])
+
+
+def test_what_does_not_pay_any_more_leaves_no_checkpoint(tmp_path: Path) -> None:
+    clock, first = FakeClock(), trainer()
+    used(tmp_path, clock)
+    first.after(STEPS, lambda: False)
+    with MemOS.open(tmp_path, embedder=WordEmbedder(), clock=clock) as memory:
+        memory.scheduler(trainer=first, rules=RULES).tick()
+        assert "checkpoint.safetensors" in left(tmp_path)
+        poor = WorthPolicy(stable=timedelta(days=1), horizon=timedelta(seconds=1), hysteresis=1)
+        memory.scheduler(trainer=Counting(build(), how=HOW, policy=poor), rules=RULES).tick()
+        assert left(tmp_path) == []
+
+
+def test_a_memory_erased_during_the_last_step_leaves_no_checkpoint(tmp_path: Path) -> None:
+    clock, first = FakeClock(), trainer()
+    [fact, _] = used(tmp_path, clock)
+    with MemOS.open(tmp_path, embedder=WordEmbedder(), clock=clock) as memory:
+        whole = Counting.learn
+
+        def learn(made: Counting, *given: Any) -> NewAdapter:
+            new = whole(made, *given)
+            memory.session("alice").forget(fact.id)
+            given[-1].parent.mkdir(parents=True)
+            given[-1].write_bytes(b"written since")
+            return new
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Counting, "learn", learn)
+            memory.scheduler(trainer=first, rules=RULES).tick()
+        assert left(tmp_path) == []
+        assert memory.session("alice").adapters() == []

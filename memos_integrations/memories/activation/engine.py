@@ -120,7 +120,7 @@ class ActivationEngine:
         sampling = sampling or Sampling()
         writing = Writing(prompt, sampling, usage, model=self.model, tally=self._tally)
         read = self.prefill(prompt, usage)
-        logits, decoding = read.logits, self._behind(read, prompt, sampling.max_new_tokens)
+        logits, decoding = read.logits, self._behind(read)
         try:
             while (token := writing.next(logits)) is not None:
                 yield token
@@ -243,10 +243,10 @@ class ActivationEngine:
 
     # Within -------------------------------------------------------------------------------
 
-    def _behind(self, read: Prefilled, prompt: Prompt, most: int) -> Decoding:
+    def _behind(self, read: Prefilled) -> Decoding:
         if self._compiled is None:
             return Decoding(self, read)
-        return self._compiled.begin(self, read, prompt, most)
+        return self._compiled.decoding(self, read)
 
     def _reading(self, prompt: Prompt, read: Callable[[Lease[Piece], Any], T]) -> T:
         """What ``read`` makes of what is cached of a prompt and a cache of the model on it.

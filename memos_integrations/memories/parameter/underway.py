@@ -13,59 +13,68 @@ import shutil
 import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from memos_integrations.memories.activation.segments import Source
 
-_SOURCES, _CHECKPOINT = "sources.json", "checkpoint.safetensors"
+_ABOUT, _CHECKPOINT = "training.json", "checkpoint.safetensors"
 
 
 class Underway:
-    """A folder of trainings. Thread-safe; one process a folder."""
+    """A folder of trainings, one of each name. Thread-safe; one process a folder."""
 
     def __init__(self, folder: Path) -> None:
+        """What does not say what it knows is deleted."""
         self.folder = folder
         self._lock = threading.Lock()
+        for place in self._places():
+            if _read(place) is None:
+                _delete(place)
 
-    def begin(self, name: str, sources: Iterable[Source]) -> Path:
-        """Where a training keeps its checkpoint; one that learned from others is deleted."""
+    def begin(self, name: str, training: str, sources: Iterable[Source]) -> Path:
+        """Where a training keeps its checkpoint; that of another one of this name is deleted.
+
+        ``training`` is the same for trainings that would come out the same.
+        """
         place = self.folder / hashlib.sha256(name.encode()).hexdigest()[:32]
-        wanted = sorted([one.cube_id, one.version] for one in sources)
+        wanted = {
+            "training": training,
+            "sources": sorted([one.cube_id, one.version] for one in sources),
+        }
         with self._lock:
             if _read(place) != wanted:
-                shutil.rmtree(place, ignore_errors=True)
+                _delete(place)
                 place.mkdir(parents=True)
-                aside = place / f"{_SOURCES}.part"
+                aside = place / f"{_ABOUT}.part"
                 with aside.open("w") as file:
                     json.dump(wanted, file)
                     file.flush()
                     os.fsync(file.fileno())
-                aside.replace(place / _SOURCES)
+                aside.replace(place / _ABOUT)
         return place / _CHECKPOINT
 
     def end(self, checkpoint: Path) -> None:
         """It is over, or not wanted any more: nothing of it stays."""
         with self._lock:
-            shutil.rmtree(checkpoint.parent, ignore_errors=True)
+            _delete(checkpoint.parent)
 
     def sources(self) -> frozenset[Source]:
-        """What any of them learns from; a folder that does not say so is deleted."""
-        found: set[Source] = set()
+        """What any of them learns from."""
         with self._lock:
-            for place in self._places():
-                known = _read(place)
-                if known is None:
-                    shutil.rmtree(place, ignore_errors=True)
-                found.update(Source(str(id), int(version)) for id, version in known or ())
-        return frozenset(found)
+            known = [_sources(_read(place)) for place in self._places()]
+        return frozenset(Source(*one) for some in known for one in some)
 
     def remove_cubes(self, cube_ids: Collection[str]) -> list[str]:
-        """Delete every training that learns from one of these; return their folders' names."""
+        """Delete every training that learns from one of these; return their folders' names.
+
+        Raises :class:`OSError` if one cannot be deleted.
+        """
         wanted, gone = set(cube_ids), []
         with self._lock:
             for place in self._places():
-                known = _read(place)
-                if known is None or any(id in wanted for id, _ in known):
-                    shutil.rmtree(place, ignore_errors=True)
+                about = _read(place)
+                if about is None or any(id in wanted for id, _ in _sources(about)):
+                    _delete(place)
                     gone.append(place.name)
         return gone
 
@@ -73,10 +82,27 @@ class Underway:
         return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
 
-def _read(place: Path) -> list[list[str | int]] | None:
-    """Ids and versions; ``None`` if the folder does not say."""
+def _delete(place: Path) -> None:
+    """The folder with all that is in it, also what a training writes there meanwhile."""
+    for left in (2, 1, 0):
+        try:
+            shutil.rmtree(place)
+        except FileNotFoundError:
+            return
+        except OSError:
+            if not left:
+                raise
+
+
+def _sources(about: dict[str, Any] | None) -> list[tuple[str, int]]:
+    return [(id, version) for id, version in (about or {"sources": ()})["sources"]]
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    """Which training it is; ``None`` if the folder does not say."""
     try:
-        found = json.loads((place / _SOURCES).read_text())
-        return [[str(id), int(version)] for id, version in found]
-    except (OSError, ValueError, TypeError):
+        found = json.loads((place / _ABOUT).read_text())
+        known = [[str(id), int(version)] for id, version in found["sources"]]
+        return {"training": str(found["training"]), "sources": known}
+    except (OSError, ValueError, TypeError, KeyError):
         return None
