@@ -3,9 +3,9 @@
 ``python benchmarks/compiled.py [--model ID_OR_FOLDER] [--device cuda] [--new 64] [--repeats 5]``.
 Prompts of ``--contexts`` tokens whose beginnings are cached, ``--new`` tokens each, the end token
 passed over. One interleaved run: each round decodes the same prompt both ways; best and median of
-the rounds. The prefill is left out, the copying into a room is not. *compiler*: seconds that the first compiled request waits for it.
-*gap*: how far the logits of the steps are apart at most, the same tokens given. A model that
-cannot be compiled ends the command with the reason.
+the rounds. The prefill is left out, the copying into a room is not. *compiler*: seconds that the
+first compiled request waits for it. *gap*: how far the logits of the steps are apart at most, the
+same tokens given. A model that cannot be compiled ends the command with the reason.
 """
 
 from __future__ import annotations
