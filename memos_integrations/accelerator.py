@@ -35,6 +35,7 @@ GROUPS = 1_000
 @dataclass(frozen=True)
 class _Seen:
     messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] | None
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,13 @@ class Accelerator:
 
     # What adapters call -------------------------------------------------------------------
 
-    def saw(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """A chat went to the model; returns at once."""
-        self._later(_Seen(messages))
+    def saw(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """A chat went to the model, with these tools; returns at once."""
+        self._later(_Seen(messages, tools))
 
     def flush(self) -> None:
         """Return when every prompt so far has been looked at."""
@@ -168,7 +173,7 @@ class Accelerator:
         while (what := self._prompts.get()) is not None:
             try:
                 if isinstance(what, _Seen):
-                    self._look_at(what.messages)
+                    self._look_at(what)
                 else:
                     self._mend(what.cube_ids)
             except MemOSError as error:
@@ -181,9 +186,9 @@ class Accelerator:
                 self._prompts.task_done()
         self._prompts.task_done()
 
-    def _look_at(self, messages: Sequence[Mapping[str, Any]]) -> None:
+    def _look_at(self, seen: _Seen) -> None:
         self._seen += 1
-        text = self.chat.model.render(messages)
+        text = self.chat.model.render(seen.messages, tools=seen.tools)
         first = next(entries(text), None)
         prompt = self.chat.read(text)
         if first is None or not prompt.spans:

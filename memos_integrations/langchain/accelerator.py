@@ -44,11 +44,13 @@ class KVCacheAccelerator(BaseCallbackHandler):
         messages: list[list[BaseMessage]],
         *,
         run_id: UUID,
+        invocation_params: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """A chat goes to the model."""
+        """A chat goes to the model, with the tools that it was bound to."""
+        tools = (invocation_params or {}).get("tools")
         for chat in messages:
-            self.accelerator.saw([as_plain(message) for message in chat])
+            self.accelerator.saw([as_plain(message) for message in chat], tools)
 
     def report(self) -> dict[str, Any]:
         """Hit rate, tokens saved, first-token times, and what was precomputed; JSON-plain."""

@@ -60,7 +60,7 @@ class KVCacheAccelerator(BaseEventHandler):
     def handle(self, event: Any, **_: Any) -> None:
         """A chat goes to a model."""
         if isinstance(event, LLMChatStartEvent):
-            self._accelerator.saw(plain(event.messages))
+            self._accelerator.saw(plain(event.messages), event.additional_kwargs.get("tools"))
 
     @property
     def accelerator(self) -> Accelerator:
@@ -99,7 +99,8 @@ class KVCacheCallbackHandler(BaseCallbackHandler):
     ) -> str:
         """A chat goes to a model."""
         if event_type == CBEventType.LLM and payload and EventPayload.MESSAGES in payload:
-            self.accelerator.saw(plain(payload[EventPayload.MESSAGES]))
+            options = payload.get(EventPayload.ADDITIONAL_KWARGS) or {}
+            self.accelerator.saw(plain(payload[EventPayload.MESSAGES]), options.get("tools"))
         return event_id
 
     def on_event_end(

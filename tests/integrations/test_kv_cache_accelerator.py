@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage, SystemMessage
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.tools import FunctionTool
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
@@ -24,6 +27,7 @@ from memos_integrations.langchain import KVCacheAccelerator as LangChainAccelera
 from memos_integrations.llama_index import (
     KVCacheAccelerator,
     KVCacheCallbackHandler,
+    MemOSFunctionLLM,
     MemOSLLM,
     MemOSMemory,
 )
@@ -33,6 +37,7 @@ from memos_integrations.memories.block import block
 from memos_integrations.models.causal import CausalModel
 from memos_integrations.recall import RecallPolicy
 from memos_integrations.testing import WordEmbedder
+from tests.integrations.test_langchain_chat_model import WITH_TOOLS, tiny
 
 EAGER = AdmissionPolicy(half_life=1.0, horizon=10.0, hysteresis=1.0, byte_seconds_cost=0.0)
 """Everything that is used once is worth it."""
@@ -264,6 +269,72 @@ def test_llama_index_s_older_callbacks(alice: MemorySession, chat: LocalChat) ->
     handler.accelerator.flush()
     assert handler.accelerator.report()["prompts_seen"] == 1
     handler.accelerator.close()
+
+
+def look(thing: str) -> str:
+    """Where a thing is."""
+    return f"{thing} is here"
+
+
+@pytest.fixture
+def tool_chat(memory: MemOS) -> Iterator[LocalChat]:
+    """Of a model whose template writes the tools in front of everything else."""
+    opened = LocalChat(memory, tiny(WITH_TOOLS))
+    yield opened
+    opened.close()
+
+
+def corrected(session: MemorySession, watcher: Accelerator) -> str:
+    """Correct the memory that stands first in the prompt; what to ask next, as shown."""
+    watcher.flush()
+    first = min(session.list(), key=lambda cube: cube.id)
+    session.update(first.id, "Maya likes walnuts of no kind any more, whatever the weather")
+    watcher.flush()
+    assert watcher.report()["failures"] == 0 and watcher.report()["precomputed_tokens"] > 0
+    return str(asked(session)[0]["content"])
+
+
+def test_tools_of_langchain_stand_in_what_is_computed_ahead(
+    alice: MemorySession, tool_chat: LocalChat
+) -> None:
+    watcher = LangChainAccelerator(ChatMemOS(chat=tool_chat), policy=EAGER)
+    model = ChatMemOS(chat=tool_chat, max_tokens=2, callbacks=[watcher]).bind_tools([look])
+    shown = asked(alice)[0]["content"]
+    model.invoke([SystemMessage(shown), HumanMessage("walnuts?")])
+    shown = corrected(alice, watcher.accelerator)
+    said = model.invoke([SystemMessage(shown), HumanMessage("and almonds?")])
+    watcher.close()
+    usage = said.usage_metadata
+    assert usage is not None
+    assert usage["input_token_details"]["cache_read"] > 0.6 * usage["input_tokens"]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_tools_of_llama_index_stand_in_what_is_computed_ahead(
+    alice: MemorySession, tool_chat: LocalChat, older: bool
+) -> None:
+    llm = MemOSFunctionLLM(chat=tool_chat, max_tokens=2)
+    handler = KVCacheCallbackHandler(llm, policy=EAGER) if older else None
+    events = KVCacheAccelerator(llm, policy=EAGER).install() if handler is None else None
+    if handler is not None:
+        llm.callback_manager = CallbackManager([handler])
+    watcher = handler or events
+    assert watcher is not None
+
+    def ask(shown: str, question: str) -> dict[str, Any]:
+        history = [ChatMessage(role="system", content=shown)]
+        tools = [FunctionTool.from_defaults(look)]
+        said = llm.chat_with_tools(tools, user_msg=question, chat_history=history)
+        assert isinstance(said.raw, dict)
+        return said.raw
+
+    try:
+        ask(asked(alice)[0]["content"], "walnuts?")
+        usage = ask(corrected(alice, watcher.accelerator), "and almonds?")
+    finally:
+        events.uninstall() if events is not None else watcher.accelerator.close()
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    assert cached > 0.6 * usage["prompt_tokens"]
 
 
 @pytest.mark.parametrize("wrong", [None, "gpt-5", object()])
