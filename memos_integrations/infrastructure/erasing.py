@@ -42,6 +42,20 @@ _DERIVED = (
     "WHERE others.subject_pk = later.pk AND others.relation = 'wasDerivedFrom')) "
     "SELECT pk FROM doomed ORDER BY pk"
 )
+# An adapter cannot unlearn one of its sources: it goes with each of them, and its copies with it.
+_ADAPTERS = (
+    "WITH RECURSIVE doomed(pk) AS (SELECT value FROM json_each(?) UNION "
+    "SELECT later.cube_pk FROM doomed "
+    "CROSS JOIN versions AS earlier ON earlier.cube_pk = doomed.pk "
+    "CROSS JOIN edges ON edges.object_pk = earlier.pk AND edges.relation = 'wasDerivedFrom' "
+    "CROSS JOIN versions AS later ON later.pk = edges.subject_pk "
+    "AND later.memory_type = 'parameter') SELECT pk FROM doomed"
+)
+_LEARNED = (
+    "SELECT DISTINCT cubes.id FROM json_each(?) AS asked "
+    "CROSS JOIN versions ON versions.cube_pk = asked.value AND memory_type = 'parameter' "
+    "JOIN cubes ON cubes.pk = versions.cube_pk ORDER BY cubes.pk"
+)
 _SOURCES = (
     "SELECT DISTINCT earlier.cube_pk FROM json_each(?) AS asked "
     "CROSS JOIN versions AS later ON later.cube_pk = asked.value "
@@ -147,13 +161,14 @@ def survey(
 ) -> tuple[Receipt, list[int]]:
     """What an erasure of these cubes takes away: the receipt, filled in, and the cubes' keys.
 
-    With ``cascade`` all that was derived from them goes, too. :class:`FrozenCubeError` if a frozen
-    memory is among them.
+    With ``cascade`` all that was derived from them goes, too; without it, the adapters that were
+    trained on them. :class:`FrozenCubeError` if a frozen memory is among what goes.
     """
     asked = sorted(set(cube_pks))
     reached = [pk for (pk,) in hot(tx, _DERIVED, json.dumps(asked))]
     later = _not_erased(tx, set(reached) - set(asked))
-    doomed = [*asked, *later] if cascade else asked
+    learned = {pk for (pk,) in hot(tx, _ADAPTERS, json.dumps(asked))}
+    doomed = [*asked, *(pk for pk in later if cascade or pk in learned)]
     gone = _cubes(tx, doomed)
     for one in gone:
         if one.state == "frozen" and not one.deleted:
@@ -172,9 +187,10 @@ def survey(
             Gone(one.id, one.space.path, one.versions, one.pk not in set(asked))
             for one in sorted(gone, key=lambda one: order[one.pk])
         ),
-        kept_derived=() if cascade else tuple(one.id for one in _cubes(tx, later)),
+        kept_derived=tuple(one.id for one in _cubes(tx, set(later) - set(doomed))),
         kept_sources=tuple(one.id for one in _cubes(tx, sources)),
         blobs=tuple(blobs),
+        adapters=tuple(id for (id,) in hot(tx, _LEARNED, keys)),
         exports=tuple(
             Left(id, version, archive, who, from_micros(at))
             for id, version, archive, who, at in hot(tx, _EXPORTS, keys)

@@ -73,7 +73,7 @@ class Receipt:
     """Cached pieces (KV) on disk that knew one of them."""
     piece_bytes: int = 0
     adapters: tuple[str, ...] = ()
-    """Weights that were trained on them."""
+    """Those of the memories that are weights of a model, trained on the others."""
     exports: tuple[Left, ...] = ()
     """What left the store before; ask those who have it."""
     bytes_freed: int = 0

@@ -199,10 +199,10 @@ class MarketVerbs(TransferVerbs):
         return await offload(self.pull, name, **options)
 
     def unsubscribe(self, name: str) -> Receipt:
-        """Follow a package no longer: its memories are erased here.
+        """Follow a package no longer: its memories are erased here, and adapters that learned them.
 
-        What was derived from them stays, and gets the tag ``unsubscribed:NAME``; the receipt names
-        it in ``kept_derived``.
+        What else was derived from them stays, and gets the tag ``unsubscribed:NAME``; the receipt
+        names it in ``kept_derived``.
         """
         self._vault.require("write", self.namespace, "unsubscribe in", full=True)
         known = self._followed(name)

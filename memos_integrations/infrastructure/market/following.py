@@ -106,8 +106,10 @@ def end(
     tag: str,
     guard: Guard,
 ) -> Receipt:
-    """Erase memories of a package; what was derived from them gets a tag that says so."""
-    guard(tx, pks)
+    """Erase memories of a package, and the adapters that learned them.
+
+    What else was derived from them gets a tag that says so.
+    """
     first = activity()
     for space, mine in _by_namespace(tx, pks).items():
         activity_pk = records.insert_activity(tx, space, first)
@@ -116,6 +118,7 @@ def end(
         first = activity()
     tx.execute(sa.delete(subscribed).where(subscribed.c.cube_pk.in_(list(pks))))
     receipt, doomed = erasing.survey(tx, pks, cascade=False, receipt=receipt)
+    guard(tx, doomed)
     if doomed:
         erasing.erase(tx, receipt, doomed, activity)
     for cube_id in receipt.kept_derived:
