@@ -51,7 +51,8 @@
         ├── StoreClosedError (ValueError)     used after close()
         ├── StoreFullError (OSError)          no space left; what was acknowledged stays readable
         ├── StoreCorruptError                 the database itself is damaged
-        └── BlobNotFoundError (KeyError)      no blob with this digest, or its bytes changed
+        └── BlobNotFoundError (KeyError)      no blob with this digest
+            └── BlobCorruptError (ValueError)   it is there, and its bytes were altered
 
 Nothing here subclasses ``RuntimeError``: LlamaIndex retries a coroutine that raises one.
 """
@@ -346,4 +347,8 @@ class StoreCorruptError(StoreError):
 
 
 class BlobNotFoundError(StoreError, KeyError):
-    """No blob with this digest, or its bytes no longer match it."""
+    """No blob with this digest, or (:class:`BlobCorruptError`) its bytes no longer match it."""
+
+
+class BlobCorruptError(BlobNotFoundError, ValueError):
+    """The file is there, and no longer holds the bytes it is named after."""

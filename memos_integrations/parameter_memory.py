@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from memos_integrations.checks import check_id
 from memos_integrations.cube import MemCube, Parameter
 from memos_integrations.errors import (
     AdapterGoneError,
-    BlobNotFoundError,
     InvalidInputError,
     MissingExtraError,
 )
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memos import MemOS
-from memos_integrations.operation.adapters import sources_of
+from memos_integrations.operation.adapters import content_of, sources_of
 from memos_integrations.session import MemorySession
 from memos_integrations.verbs.distill import AdapterNote
 
@@ -85,7 +85,7 @@ class Serving:
                 f"parameter memory needs {error.name}: pip install 'memos-integrations[parameter]'"
             ) from error
         self._model = storage.fingerprint_of(engine.model)
-        self._readers = serving.Readers(engine.model, self._vault.blobs.get)
+        self._readers = serving.Readers(engine.model, partial(content_of, self._vault))
         self._vault.watch_erasures(lambda ids: self._readers.clear())
 
     def engine(self, usage: Usage) -> ActivationEngine:
@@ -120,10 +120,7 @@ class Serving:
         from memos_integrations.memories.activation.through import Through
 
         wanted = [(_blob(cube), weight) for cube, weight in found.served]
-        try:
-            reader = self._readers.get(wanted)
-        except BlobNotFoundError as error:  # erased since we looked
-            raise AdapterGoneError(f"an adapter is not there any more: {error}") from error
+        reader = self._readers.get(wanted)  # AdapterGoneError: erased since we looked
         sources = {one for cube, _ in found.served for one in _behind(cube)}
         kept = {Source(*one) for one in self._outdated(sources)}  # stale, and served all the same
         return Through(reader.model, reader.key, frozenset(sources - kept), reader.prefix)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_integrations.errors import (
+    BlobCorruptError,
     BlobNotFoundError,
     InvalidInputError,
     MissingExtraError,
@@ -77,13 +78,17 @@ class FsspecBlobs:
         return digest
 
     def get(self, digest: str) -> bytes:
-        """The bytes of a blob; :class:`BlobNotFoundError` if missing or altered."""
+        """The bytes of a blob.
+
+        Raises :class:`BlobNotFoundError` if it is missing, and :class:`BlobCorruptError`, which is
+        one, if it was altered.
+        """
         try:
             content = bytes(self._fs.cat_file(self._path(digest)))
         except FileNotFoundError:
             raise BlobNotFoundError(f"no blob {digest}") from None
         if hashlib.sha256(content).hexdigest() != digest:
-            raise BlobNotFoundError(f"blob {digest} no longer holds the bytes it is named after")
+            raise BlobCorruptError(f"blob {digest} no longer holds the bytes it is named after")
         return content
 
     def exists(self, digest: str) -> bool:

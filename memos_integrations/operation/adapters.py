@@ -10,8 +10,15 @@ import sqlalchemy as sa
 
 from memos_integrations.checks import Namespace
 from memos_integrations.cube import LEVELS, Draft, MemCube, Parameter, Principal
-from memos_integrations.errors import MemOSError
+from memos_integrations.errors import (
+    AdapterCorruptError,
+    AdapterGoneError,
+    BlobCorruptError,
+    BlobNotFoundError,
+    MemOSError,
+)
 from memos_integrations.infrastructure import crashpoints, unkept
+from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.parameter.new_adapter import NewAdapter
 from memos_integrations.memories.plaintext import embedding_text
@@ -70,6 +77,22 @@ def keep(
         with contextlib.suppress(MemOSError):  # then the next opening takes it away
             unkept.drop(vault, digest)
         raise
+
+
+def content_of(vault: MemVault, blob: str) -> bytes:
+    """The bytes of an adapter's file, by its digest.
+
+    Raises :class:`AdapterCorruptError` if they were altered, :class:`AdapterGoneError` if there is
+    no such file (any more).
+    """
+    try:
+        return vault.blobs.get(blob)
+    except BlobCorruptError as error:
+        raise AdapterCorruptError(
+            f"an adapter's file was altered: {error}; retrain() it"
+        ) from error
+    except BlobNotFoundError as error:
+        raise AdapterGoneError(f"an adapter is not there any more: {error}") from error
 
 
 def sources_of(cube: MemCube) -> tuple[Source, ...]:

@@ -21,7 +21,7 @@ from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.parameter.new_adapter import NewAdapter
 from memos_integrations.memories.parameter.worth import Worth, WorthPolicy, worth
 from memos_integrations.offload import offload
-from memos_integrations.operation.adapters import keep, sources_of
+from memos_integrations.operation.adapters import content_of, keep, sources_of
 from memos_integrations.operation.bringing_back import bring_back
 from memos_integrations.operation.operator import MemOperator
 from memos_integrations.query import Hit
@@ -193,7 +193,8 @@ class DistillVerbs:
         its source and the adapter in its lineage, has the source's labels and the lowest trust of
         both, and its confidence in ``metadata["confidence"]``. What was erased has no words any
         more, what has ended does not begin again, and what the namespace still says is not
-        doubled. It takes the right to write.
+        doubled. It takes the right to write. Raises :class:`AdapterCorruptError` if the adapter's
+        file was altered, :class:`AdapterGoneError` if it is missing, :class:`WrongModelError`.
         """
         if keep:
             self._may_write()
@@ -201,7 +202,7 @@ class DistillVerbs:
         note = self._note(id)
         training = _training()
         cubes = [one for one in map(self._version, note.sources) if one is not None and one.text]
-        content = self._vault.blobs.get(_payload(note.cube).blob)
+        content = content_of(self._vault, _payload(note.cube).blob)
         sure = training.serving.confidences(model, content, cubes)
         kept: dict[str, MemCube] = {}
         if keep:

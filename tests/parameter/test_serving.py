@@ -16,6 +16,7 @@ from llama_index.core.base.llms.types import ChatMessage
 
 from memos_integrations import MemCube, MemorySession, MemOS
 from memos_integrations.errors import (
+    AdapterCorruptError,
     AdapterGoneError,
     InvalidInputError,
     ModelError,
@@ -254,3 +255,23 @@ def test_several_at_once_and_what_cannot_be_served(store: MemOS, tmp_path: Path)
         ParameterMemory(stale="drop")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="parameter_memory and chat"):
         ChatMemOS(maya, chat=plain, parameter_memory=True)
+
+
+def test_an_altered_file_is_told_from_a_missing_one(store: MemOS) -> None:
+    model, maya = build(), store.session("maya")
+    cube = learned(maya, model)
+    blob = cube.payload.blob  # type: ignore[union-attr]
+    path = store.path / "blobs" / blob[:2] / blob
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    chat = LocalChat(maya, model, parameter_memory=True)
+    with pytest.raises(AdapterCorruptError, match="altered"):
+        bits(chat, asked(maya))
+    with pytest.raises(AdapterCorruptError, match="altered"):
+        maya.externalise(cube.id, model=model)
+    path.unlink()
+    with pytest.raises(AdapterGoneError, match="not there"):
+        bits(chat, asked(maya))
+    with pytest.raises(AdapterGoneError, match="not there"):
+        maya.externalise(cube.id, model=model)

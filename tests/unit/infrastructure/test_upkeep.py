@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 
 from memos_integrations import IndexPolicy, MemOS
 from memos_integrations.errors import (
+    BlobCorruptError,
     BlobNotFoundError,
     EmbedderMismatchError,
     InvalidInputError,
@@ -251,7 +252,7 @@ def test_an_altered_blob_is_not_given_out(tmp_path: Path) -> None:
     blobs = FsspecBlobs(str(tmp_path))
     digest = blobs.put(b"tensor bytes")
     (tmp_path / digest[:2] / digest).write_bytes(b"tensor bytez")
-    with pytest.raises(BlobNotFoundError, match="no longer holds"):
+    with pytest.raises(BlobCorruptError, match="no longer holds"):
         blobs.get(digest)
 
 
