@@ -28,7 +28,7 @@
     │   ├── ModelLoadError (OSError)          it cannot be loaded from where you said
     │   ├── ChatTemplateError (ValueError)    its chat template refuses the messages
     │   └── ParameterMemoryError              an adapter cannot be trained, loaded or served
-    │       ├── TrainingError (ArithmeticError) the loss is not finite
+    │       ├── TrainingError (ArithmeticError) loss, weights or logits are not finite
     │       ├── OutOfMemoryError (MemoryError)  training does not fit into memory
     │       ├── GateError (ValueError)          it learned too little, or moved too much else
     │       ├── WrongModelError (ValueError)    it was made for another model
@@ -251,7 +251,7 @@ class ParameterMemoryError(ModelError):
 
 
 class TrainingError(ParameterMemoryError, ArithmeticError):
-    """The loss is not a finite number any more; nothing was stored."""
+    """The loss, the weights or the logits are no finite numbers any more; nothing was stored."""
 
 
 class OutOfMemoryError(ParameterMemoryError, MemoryError):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,6 +33,10 @@ from memos_integrations.memories.parameter import files, storage, views
 from memos_integrations.memories.parameter.distilling import Distillation
 from memos_integrations.memories.parameter.gate import GatePolicy
 from memos_integrations.memories.parameter.lora import LoraShape, fresh
+from memos_integrations.memories.parameter.students import LoraStudent
+from memos_integrations.memories.parameter.targets import targets
+from memos_integrations.memories.parameter.training import Schedule, train
+from memos_integrations.memories.parameter.unrelated import unrelated
 from memos_integrations.models.causal import CausalModel
 from memos_integrations.operation.suspicion import QuarantinePolicy
 from memos_integrations.session import MemorySession
@@ -111,6 +116,9 @@ def test_what_does_not_pass_is_not_stored(maya: MemorySession, tmp_path: Path) -
         broken.model.lm_head.weight[5] = float("nan")
     with pytest.raises(TrainingError, match="nothing was stored"):
         maya.distill(facts, model=broken, how=HOW)
+    one_step = Schedule(rounds=1, batch=999, warmup=0, sampled=16, learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"logits.*nothing was stored"):  # in the last step
+        maya.distill(facts, model=build(), how=replace(HOW, schedule=one_step))
     huge = Distillation(shape=LoraShape(rank=10**12), schedule=HOW.schedule, gate=OPEN)
     with pytest.raises(OutOfMemoryError, match="nothing was stored"):
         maya.distill(facts, model=build(), how=huge)
@@ -118,6 +126,17 @@ def test_what_does_not_pass_is_not_stored(maya: MemorySession, tmp_path: Path) -
     assert maya.count() == len(facts)
     with pytest.raises(ReadOnlyMomentError):
         maya.as_of(maya.log()[-1].at).distill(facts, model=build())
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_no_adapter() -> None:
+    model = build()
+    kept = targets(model, unrelated("trained"), {})
+    student = LoraStudent.fresh(model, LoraShape(rank=2), 0, [one.text for one in kept])
+    next(iter(student.weights.values())).register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainingError, match=r"weights after step 1 are not finite"):
+        train(student, kept[:2], kept[2:], Schedule(rounds=1, others=1, sampled=16))
+    with pytest.raises(InvalidInputError, match="learning_rate"):
+        Schedule(learning_rate=1e300)
 
 
 def test_wrong_model_and_damaged_file(maya: MemorySession) -> None:

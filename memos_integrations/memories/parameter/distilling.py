@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,12 @@ from typing import Any
 import torch
 
 from memos_integrations.cube import MemCube
-from memos_integrations.errors import GateError, InvalidInputError, OutOfMemoryError
+from memos_integrations.errors import (
+    GateError,
+    InvalidInputError,
+    OutOfMemoryError,
+    TrainingError,
+)
 from memos_integrations.memories.block import block
 from memos_integrations.memories.parameter import checkpoint
 from memos_integrations.memories.parameter.babble import babble
@@ -35,7 +41,7 @@ from memos_integrations.memories.parameter.texts import (
     course,
     source_of,
 )
-from memos_integrations.memories.parameter.training import Schedule, Tell, train
+from memos_integrations.memories.parameter.training import SLOWER, Schedule, Tell, train
 from memos_integrations.memories.parameter.unrelated import unrelated
 from memos_integrations.models.causal import CausalModel
 
@@ -85,6 +91,8 @@ def distil(
         seconds = time.perf_counter() - started
         saved = len(model.encode(block(cubes), special=False))
         report, _ = judged(examination, student, trained, how.gate, seconds=seconds, saved=saved)
+    if not math.isfinite(report.drift):  # finite weights whose product is not
+        raise TrainingError(f"the trained model's logits are not finite: {SLOWER}")
     if report.refused:
         raise GateError(f"the adapter was not kept: {report.refused}", report)
     return _adapter(model, cubes, how, student, report), report

@@ -29,6 +29,10 @@ from memos_integrations.memories.parameter.targets import (
 
 Tell = Callable[[int, int, float], None]
 """Called with the step, how many there are at most, and the loss."""
+FASTEST = 1e36
+"""A learning rate that a float32 could hold no step of."""
+SLOWER = "give a smaller learning_rate, or float32; nothing was stored"
+"""What to do about numbers that are not finite."""
 
 
 class Student(Protocol):
@@ -84,8 +88,10 @@ class Schedule:
         for name in ("rounds", "batch", "checkpoint_every"):
             if isinstance(getattr(self, name), bool) or getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} is {getattr(self, name)!r}: give 1 or more")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise InvalidInputError(f"learning_rate is {self.learning_rate!r}: give more than 0")
+        if self.learning_rate is not None and not 0 < self.learning_rate < FASTEST:
+            raise InvalidInputError(
+                f"learning_rate is {self.learning_rate!r}: give more than 0, such as 0.001"
+            )
 
     def share(self, step: int, steps: int) -> float:
         """The learning rate of a step, as a share of the highest."""
@@ -120,8 +126,8 @@ def train(
     """Train the student's weights in place.
 
     ``checkpoint``: the file to go on from, written every few steps. Raises
-    :class:`TrainingError` if the loss is not finite, :class:`AdapterCorruptError` for a damaged
-    checkpoint.
+    :class:`TrainingError` if the loss, or a weight after the last step, is not finite,
+    :class:`AdapterCorruptError` for a damaged checkpoint.
     """
     weights = list(student.weights.values())
     highest = schedule.learning_rate or student.learning_rate
@@ -137,6 +143,8 @@ def train(
             tell(progress.step, steps, progress.losses[-1])
         if checkpoint is not None and progress.step % schedule.checkpoint_every == 0:
             save(checkpoint, task, progress)
+    if not all(bool(torch.isfinite(one).all()) for one in weights):
+        raise TrainingError(f"the weights after step {progress.step} are not finite: {SLOWER}")
     last = progress.losses[-a_round:]
     return Trained(progress.step, sum(last) / len(last), progress.losses[0], begun)
 
@@ -163,10 +171,7 @@ def _step(
     moved = torch.cat(losses[len(taken) :]).mean() if kept else learned.new_zeros(())
     loss = learned + schedule.other_weight * moved
     if not torch.isfinite(loss):
-        raise TrainingError(
-            f"the loss of step {progress.step + 1} is {loss.item()}: give a smaller "
-            "learning_rate, or float32; nothing was stored"
-        )
+        raise TrainingError(f"the loss of step {progress.step + 1} is {loss.item()}: {SLOWER}")
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(list(student.weights.values()), 1.0)
     for group in progress.optimizer.param_groups:
