@@ -5,8 +5,9 @@ are held out of training. Each is asked of the bare model, of the model with all
 (the teacher), and of the model with the adapter and nothing in its prompt. An answer is right if
 the words of the fact's answer stand in it, in their order; *probability* is that of the right
 answer's tokens, the geometric mean. *drift* is KL from the bare model on 24 texts that no training
-has seen, nats a token. *first token* is the whole prefill without any cache, the three in turn.
-``--erase`` then erases one fact, distils the others anew, and asks about both.
+has seen, nats a token, and *perplexity* is that of these texts. *first token* is the whole prefill
+without any cache, the three in turn. ``--erase`` then erases one fact, distils the others anew, and
+asks about both.
 """
 
 from __future__ import annotations
@@ -132,13 +133,30 @@ def main() -> None:
         show(
             f"{report['questions']} held-out questions; {report['steps']} steps, "
             f"{report['seconds']:.0f} s, {report['cpu_seconds']:.0f} CPU s",
-            ["", "accuracy", "probability", "drift", "memory tokens", "first token ms"],
             [
-                ["bare model", report["bare"], report["bare_probability"], 0.0, 0, times["bare"]],
+                "",
+                "accuracy",
+                "probability",
+                "drift",
+                "perplexity",
+                "memory tokens",
+                "first token ms",
+            ],
+            [
+                [
+                    "bare model",
+                    report["bare"],
+                    report["bare_probability"],
+                    0.0,
+                    report["bare_perplexity"],
+                    0,
+                    times["bare"],
+                ],
                 [
                     "all facts in the prompt",
                     report["in_context"],
                     report["in_context_probability"],
+                    "",
                     "",
                     saved,
                     times["in context"],
@@ -148,6 +166,7 @@ def main() -> None:
                     report["adapted"],
                     report["adapted_probability"],
                     report["drift"],
+                    report["perplexity"],
                     0,
                     times["adapter"],
                 ],

@@ -6,7 +6,8 @@ asked of the bare model; of the model with all facts in its prompt (the full cac
 first 128 tokens alone (plain truncation); with what the prefix begins as, before any training; and
 behind the trained prefix. *MB* are the keys and values that stand in front of the question; *first
 token* is the prefill of the question behind them, the cache warm, the ways in turn. *drift* is KL
-from the bare model on unrelated texts, nats a token; the gate of this command lets it be.
+from the bare model on unrelated texts, nats a token, and *perplexity* is that of these texts; the
+gate of this command lets them be.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from memos_integrations import MemCube, MemorySession, MemOS
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.segments import Prompt
+from memos_integrations.memories.activation.tensors import Piece
+from memos_integrations.memories.activation.through import Through
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.block import block
 from memos_integrations.memories.parameter.condensing import condensed
 from memos_integrations.memories.parameter.distilling import Distillation
 from memos_integrations.memories.parameter.gate import Examination, GatePolicy
+from memos_integrations.memories.parameter.probing import Moved
 from memos_integrations.memories.parameter.students import PrefixStudent
 from memos_integrations.memories.parameter.targets import computed
 from memos_integrations.memories.parameter.texts import Probe
@@ -41,6 +45,8 @@ from memos_integrations.testing import WordEmbedder
 
 LONG = 1_500
 """Tokens of the memory."""
+TRUNCATED = "its first tokens"
+"""The memory cut after as many tokens as the prefix has: their own keys and values."""
 FREE = GatePolicy(recall=0.0, gain=-1.0, drift=100.0)
 
 
@@ -56,31 +62,36 @@ def enough(model: CausalModel, cubes: Sequence[MemCube]) -> int:
 
 def untrained(
     model: CausalModel, examination: Examination, cubes: Sequence[MemCube], positions: int
-) -> dict[str, tuple[float, float, float]]:
-    """Accuracy, probability and drift of what takes no training."""
+) -> dict[str, tuple[float, float, float, float]]:
+    """Accuracy, probability, drift and perplexity of what takes no training."""
     tokens = model.encode(block(cubes))
     ways = {
-        "its first tokens": computed(model, tokens[:positions]),
+        TRUNCATED: computed(model, tokens[:positions]),
         "what the prefix begins as": condensed(model, tokens, positions),
     }
     found = {}
     for name, pairs in ways.items():
         student = PrefixStudent.beginning_as(model, pairs)
         known = examination.of(student)
-        found[name] = known.accuracy, known.probability, examination.moved(student)
+        other = examination.moved(student)
+        found[name] = known.accuracy, known.probability, other.drift, other.perplexity
     return found
 
 
 def moved_by_the_prompt(
     model: CausalModel, examination: Examination, cubes: Sequence[MemCube]
-) -> float:
-    """Drift of the model with all facts in front of unrelated texts: no training, the same KL."""
+) -> Moved:
+    """How all facts in front of unrelated texts move them: no training, the same KL."""
     pairs = computed(model, model.encode(block(cubes)))
     return examination.moved(PrefixStudent.beginning_as(model, pairs))
 
 
 def first_tokens(
-    session: MemorySession, model: CausalModel, cubes: Sequence[MemCube], rounds: int
+    session: MemorySession,
+    model: CausalModel,
+    cubes: Sequence[MemCube],
+    positions: int,
+    rounds: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Median milliseconds of a question's prefill behind each way's warm cache, and their MB."""
     chat = LocalChat(session, model, parameter_memory=True)
@@ -92,6 +103,8 @@ def first_tokens(
     full.precompute(long)
     ways = {"bare model": (ActivationEngine(model), short), "all in the prompt": (full, long)}
     ways["trained prefix"] = behind, short
+    first = Piece(computed(model, model.encode(block(cubes))[:positions]))
+    ways[TRUNCATED] = _behind(model, first), short
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, (engine, prompt) in ways.items():
@@ -101,7 +114,13 @@ def first_tokens(
     assert behind._through is not None and behind._through.prefix is not None
     sizes = {"bare model": 0.0, "all in the prompt": full.stats()[1].bytes / 1e6}
     sizes["trained prefix"] = behind._through.prefix.nbytes / 1e6
+    sizes[TRUNCATED] = first.nbytes / 1e6
     return {name: statistics.median(some[1:]) for name, some in taken.items()}, sizes
+
+
+def _behind(model: CausalModel, prefix: Piece) -> ActivationEngine:
+    """An engine with these keys and values in front of every prompt."""
+    return ActivationEngine(model).through(Through(model, TRUNCATED, frozenset(), prefix))
 
 
 def main() -> None:
@@ -137,19 +156,29 @@ def main() -> None:
             cubes, model=model, how=how, progress=lambda *step: print(*step, flush=True)
         )
         report: dict[str, Any] = cube.metadata["report"]
-        times, sizes = first_tokens(session, model, cubes, given.rounds)
+        times, sizes = first_tokens(session, model, cubes, given.positions, given.rounds)
         store.close()
     known = {
-        "bare model": (report["bare"], report["bare_probability"], 0.0),
-        "all in the prompt": (report["in_context"], report["in_context_probability"], moved),
+        "bare model": (report["bare"], report["bare_probability"], 0.0, moved.bare_perplexity),
+        "all in the prompt": (
+            report["in_context"],
+            report["in_context_probability"],
+            moved.drift,
+            moved.perplexity,
+        ),
         **before,
-        "trained prefix": (report["adapted"], report["adapted_probability"], report["drift"]),
+        "trained prefix": (
+            report["adapted"],
+            report["adapted_probability"],
+            report["drift"],
+            report["perplexity"],
+        ),
     }
     show(
         f"{len(cubes)} facts, {report['prompt_tokens_saved']} tokens, in {given.positions} "
         f"positions: {report['questions']} held-out questions; {report['steps']} steps, "
         f"{report['seconds']:.0f} s",
-        ["", "accuracy", "probability", "drift", "MB", "first token ms"],
+        ["", "accuracy", "probability", "drift", "perplexity", "MB", "first token ms"],
         [
             [
                 name,

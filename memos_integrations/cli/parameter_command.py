@@ -108,14 +108,21 @@ def _report(out: Console, id: str, report: dict[str, Any]) -> None:
     ):
         table.add_row(title, f"{report[name]:.0%}", f"{report[f'{name}_probability']:.3f}")
     out.print(table)
-    out.print(
-        f"{report['drift']:.3f} nats a token away on other texts; "
-        f"{report['prompt_tokens_saved']} prompt tokens saved"
-    )
+    said = f"{report['drift']:.3f} nats a token away on other texts"
+    if perplexity := _perplexity(report):
+        said += f", their perplexity {perplexity}"
+    out.print(f"{said}; {report['prompt_tokens_saved']} prompt tokens saved")
+
+
+def _perplexity(report: dict[str, Any]) -> str:
+    """Of other texts, before and after; nothing in the report of an older release."""
+    bare, adapted = report.get("bare_perplexity"), report.get("perplexity")
+    return "" if bare is None or adapted is None else f"{bare:.4g} → {adapted:.4g}"
 
 
 def _list(out: Console, notes: list[AdapterNote]) -> None:
-    table = Table("id", "kind", "model", "memories", "changed since", "answers", "drift")
+    names = "id", "kind", "model", "memories", "changed since", "answers", "drift", "perplexity"
+    table = Table(*names)
     for note in notes:
         plain, report = _plain(note), note.cube.metadata["report"]
         table.add_row(
@@ -126,5 +133,6 @@ def _list(out: Console, notes: list[AdapterNote]) -> None:
             str(len(note.outdated) or ""),
             f"{report['adapted']:.0%}",
             f"{report['drift']:.3f}",
+            _perplexity(report),
         )
     out.print(table if notes else "no adapters")

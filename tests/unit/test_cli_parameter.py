@@ -42,7 +42,10 @@ def test_distil_list_and_refuse(tmp_path: Path) -> None:
     assert listed["id"] == made_of["id"] and listed["outdated"] == []
     assert [one["cube_id"] for one in listed["sources"]] == ids
     assert listed["report"]["drift"] == made_of["drift"]
-    shown = CliRunner().invoke(app, ["adapters", *map(str, common)])
-    assert shown.exit_code == 0 and "lora" in shown.output
+    assert made_of["bare_perplexity"] > 1 and made_of["perplexity"] > 1
+    wide = {"COLUMNS": "200"}
+    shown = CliRunner(env=wide).invoke(app, ["adapters", *map(str, common)])
+    told = f"{made_of['bare_perplexity']:.4g} → {made_of['perplexity']:.4g}"
+    assert shown.exit_code == 0 and "lora" in shown.output and told in shown.output
     missing = "0199aaaa-0000-7000-8000-000000000000"
     assert run("distill", missing, "--model", model, *common, code=1)["error"]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from memos_integrations.cube import MemCube
-from memos_integrations.memories.parameter.probing import Known, Text, drift, examine
+from memos_integrations.memories.parameter.probing import Known, Moved, Text, drift, examine, moved
 from memos_integrations.memories.parameter.reading import Mind
 from memos_integrations.memories.parameter.targets import (
     Target,
@@ -58,6 +58,11 @@ class Report:
     """The block of memories that a prompt need not have any more."""
     refused: str = ""
     """Why it was not kept; empty: it was."""
+    bare_perplexity: float | None = None
+    """Of unrelated texts, those of the drift, for the bare model: exp of the mean of -log p a
+    token. ``None`` in the report of an older release."""
+    perplexity: float | None = None
+    """Of the same texts with the adapter."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-plain."""
@@ -89,9 +94,9 @@ class Examination:
         """With what was trained, and no memory in the prompt."""
         return self._of(student.mind(), lambda one: student_text(self.model, one))
 
-    def moved(self, student: Student) -> float:
-        """KL from the bare model on texts that no training has seen, nats a token."""
-        return drift(student.mind(), self.others())
+    def moved(self, student: Student) -> Moved:
+        """How far from the bare model on texts that no training has seen."""
+        return moved(student.mind(), self.others())
 
     def others(self, part: Part = "measured") -> list[Target]:
         """What the bare model expects of unrelated texts."""
@@ -135,7 +140,7 @@ def judged(
 ) -> tuple[Report, Known]:
     """The report, with the reason if the adapter is refused; and how it did at each question."""
     bare, taught, own = examination.bare(), examination.in_context(), examination.of(student)
-    moved = examination.moved(student)
+    other = examination.moved(student)
     report = Report(
         questions=len(examination.probes),
         bare=bare.accuracy,
@@ -144,13 +149,15 @@ def judged(
         bare_probability=bare.probability,
         in_context_probability=taught.probability,
         adapted_probability=own.probability,
-        drift=moved,
+        drift=other.drift,
         drift_allowed=policy.drift,
         steps=trained.steps,
         loss=trained.loss,
         seconds=round(seconds, 1),
         prompt_tokens_saved=saved,
-        refused=why_not(bare.accuracy, taught.accuracy, own.accuracy, moved, policy),
+        refused=why_not(bare.accuracy, taught.accuracy, own.accuracy, other.drift, policy),
+        bare_perplexity=other.bare_perplexity,
+        perplexity=other.perplexity,
     )
     return report, own
 

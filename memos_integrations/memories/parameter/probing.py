@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from memos_integrations.memories.parameter.reading import Mind, Read, batches
-from memos_integrations.memories.parameter.targets import Target, divergence
+from memos_integrations.memories.parameter.targets import Target, divergence, told
 from memos_integrations.memories.parameter.texts import Lesson, Probe
 
 Text = Callable[[Lesson], Read]
@@ -49,15 +49,39 @@ def examine(mind: Mind, text: Text, probes: Sequence[Probe]) -> Known:
     )
 
 
-def drift(mind: Mind, others: Sequence[Target]) -> float:
-    """KL(bare model || this one) on unrelated texts, nats a token."""
+@dataclass(frozen=True)
+class Moved:
+    """How a model stands to the bare one on texts that have nothing to do with a memory."""
+
+    drift: float
+    """KL(bare model || this one), nats a token."""
+    bare_perplexity: float
+    """Of the texts' tokens for the bare model: exp of the mean of -log p."""
+    perplexity: float
+    """For this one."""
+
+
+def moved(mind: Mind, others: Sequence[Target]) -> Moved:
+    """How far, on these texts; the perplexities come from the same logits as the drift."""
     found: list[torch.Tensor] = []
+    own: list[torch.Tensor] = []
     texts = [one.text for one in others]
     with torch.inference_mode():
         for rows in batches(texts, TOGETHER):
-            said = mind.logits([texts[i] for i in rows])
-            found += [divergence(others[i], one) for i, one in zip(rows, said, strict=True)]
-    return float(torch.cat(found).mean())
+            for i, said in zip(rows, mind.logits([texts[i] for i in rows]), strict=True):
+                found.append(divergence(others[i], said))
+                own.append(said.gather(-1, told(texts[i], said))[:, 0] - said.logsumexp(-1))
+    bare = torch.cat([one.own for one in others])
+    return Moved(float(torch.cat(found).mean()), _perplexity(bare), _perplexity(torch.cat(own)))
+
+
+def drift(mind: Mind, others: Sequence[Target]) -> float:
+    """KL(bare model || this one) on unrelated texts, nats a token."""
+    return moved(mind, others).drift
+
+
+def _perplexity(logs: torch.Tensor) -> float:
+    return math.exp(min(700.0, -float(logs.mean())))  # more is no number that JSON has
 
 
 def is_right(answer: str, said: str) -> bool:
@@ -85,8 +109,7 @@ def _chances(mind: Mind, texts: Sequence[Read]) -> list[float]:
     found: dict[int, float] = {}
     for rows in batches(texts, TOGETHER):
         for i, one in zip(rows, mind.logits([texts[i] for i in rows]), strict=True):
-            told = torch.tensor(texts[i].tokens[texts[i].start :], device=one.device)
-            found[i] = float(one.log_softmax(-1).gather(-1, told[:, None]).mean())
+            found[i] = float(one.log_softmax(-1).gather(-1, told(texts[i], one)).mean())
     return [found[i] for i in range(len(texts))]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -37,6 +37,8 @@ class Target:
     """``(learned, KEPT)``."""
     logs: torch.Tensor
     """Their log-probabilities, float32."""
+    own: torch.Tensor
+    """Log-probabilities of the text's own tokens, ``(learned,)``, float32."""
 
 
 def student_text(model: CausalModel, lesson: Lesson) -> Read:
@@ -84,10 +86,12 @@ def _taught(
     for rows in batches([texts[i] for i in numbers], TOGETHER):
         some = [numbers[row] for row in rows]
         for i, said in zip(some, logits(model, [texts[i] for i in some], before), strict=True):
-            top = said.log_softmax(-1).topk(min(KEPT, said.shape[-1]))
+            logs = said.log_softmax(-1)
+            top = logs.topk(min(KEPT, said.shape[-1]))
             text = _aligned(student_text(model, lessons[i]), texts[i])
             at = len(said) - text.learned
-            found[i] = Target(text, top.indices[at:], top.values[at:])
+            own = logs.gather(-1, told(texts[i], said))[:, 0]
+            found[i] = Target(text, top.indices[at:], top.values[at:], own[at:])
     return found
 
 
@@ -100,6 +104,11 @@ def _aligned(student: Read, teacher: Read) -> Read:
     while count < most and student.tokens[-1 - count] == teacher.tokens[-1 - count]:
         count += 1
     return Read(student.tokens, len(student.tokens) - count)
+
+
+def told(text: Read, said: torch.Tensor) -> torch.Tensor:
+    """The learned tokens of a text, ``(learned, 1)``, where its logits are."""
+    return torch.tensor(text.tokens[text.start :], device=said.device)[:, None]
 
 
 def computed(model: CausalModel, tokens: Sequence[int]) -> list[Pair]:
@@ -115,8 +124,7 @@ def computed(model: CausalModel, tokens: Sequence[int]) -> list[Pair]:
 def narrowed(targets: Sequence[Target], columns: Columns) -> list[Target]:
     """The same targets, their tokens numbered by column."""
     return [
-        Target(one.text, torch.searchsorted(columns.ids, one.ids.contiguous()), one.logs)
-        for one in targets
+        replace(one, ids=torch.searchsorted(columns.ids, one.ids.contiguous())) for one in targets
     ]
 
 
