@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from memos_integrations.cli.options import (
     UserOption,
     open_session,
 )
+from memos_integrations.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from memos_integrations.verbs.distill import AdapterNote
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
 def distill(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Memories' ids.")],
     model: ModelOption = None,
+    kind: Annotated[
+        Literal["lora", "prefix"],
+        typer.Option(help="A low-rank adapter, or trained keys and values before every prompt."),
+    ] = "lora",
+    positions: Annotated[
+        int | None, typer.Option(help="Of a prefix.", min=2, show_default="128")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Of the model's weights: float32, bfloat16, float16 or auto.")
+    ] = "float32",
     checkpoint: Annotated[
         Path | None, typer.Option(help="A file to go on from after a crash.")
     ] = None,
@@ -56,11 +67,16 @@ def distill(
             from memos_integrations.memories.parameter.gate import GatePolicy
             from memos_integrations.models.causal import CausalModel
 
+            if positions is not None and kind != "prefix":
+                raise InvalidInputError("--positions are those of a prefix: give --kind prefix")
+            how = Distillation(kind=kind, gate=GatePolicy(drift=drift, recall=recall, gain=gain))
+            if positions is not None:
+                how = replace(how, positions=positions)
             task = bar.add_task("distilling", visible=not as_json)
             cube = session.distill(
                 ids,
-                model=CausalModel.load(model),
-                how=Distillation(gate=GatePolicy(drift=drift, recall=recall, gain=gain)),
+                model=CausalModel.load(model, dtype=dtype),
+                how=how,
                 checkpoint=checkpoint,
                 progress=lambda step, steps, loss: bar.update(
                     task, completed=step, total=steps, description=f"distilling, loss {loss:.3f}"

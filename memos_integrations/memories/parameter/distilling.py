@@ -61,6 +61,12 @@ class Distillation:
     held_out: tuple[Probe, ...] | None = None
     """Questions of your own for the examination; they are not trained on."""
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("lora", "prefix"):
+            raise InvalidInputError(f"kind is {self.kind!r}: give 'lora' or 'prefix'")
+        if isinstance(self.positions, bool) or self.positions < 2:
+            raise InvalidInputError(f"positions is {self.positions!r}: give 2 or more")
+
 
 def distil(
     model: CausalModel,
@@ -145,8 +151,6 @@ def _student(
     if how.kind == "lora":
         texts = [one.text for one in others]
         return LoraStudent.fresh(model, how.shape, how.schedule.seed, texts)
-    if how.kind != "prefix":
-        raise InvalidInputError(f"kind is {how.kind!r}: give 'lora' or 'prefix'")
     begin = condensed(model, model.encode(block(cubes)), how.positions)
     return PrefixStudent.beginning_as(model, begin)
 
