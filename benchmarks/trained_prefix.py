@@ -27,7 +27,6 @@ from _report import save, show
 from memos_integrations import MemCube, MemorySession, MemOS
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.memories.activation.engine import ActivationEngine
-from memos_integrations.memories.activation.segments import Prompt
 from memos_integrations.memories.activation.tensors import Piece
 from memos_integrations.memories.activation.through import Through
 from memos_integrations.memories.activation.usage import Usage
@@ -97,10 +96,11 @@ def first_tokens(
     chat = LocalChat(session, model, parameter_memory=True)
     asked = {"role": "user", "content": FACTS[0][2][0]}
     short = chat.prompt([asked])
-    whole = chat.prompt([{"role": "system", "content": block(cubes)}, asked])
-    long = Prompt(whole.tokens)  # these memories were not recalled: kept all the same
+    session.record_uses(cubes, prompt="asked")  # as recalled: what is read of them is kept
+    long = chat.prompt([{"role": "system", "content": block(cubes)}, asked])
     full, behind = ActivationEngine(model), chat._engine_now(Usage())
     full.precompute(long)
+    assert full.cached(long) >= long.spans[-1].end, "all of the memories"
     ways = {"bare model": (ActivationEngine(model), short), "all in the prompt": (full, long)}
     ways["trained prefix"] = behind, short
     first = Piece(computed(model, model.encode(block(cubes))[:positions]))
