@@ -65,6 +65,40 @@ def test_moments_are_of_all_tokens_but_the_first_of_each_text() -> None:
     assert not model.model.get_submodule(layer)._forward_pre_hooks, "the model is left alone"
 
 
+def test_layers_that_read_the_same_have_one_moment_and_one_damping() -> None:
+    model, shape = build(), LoraShape(rank=2, skip=0.0)
+    layers = layers_of(fresh(model.model, shape, 0))
+    texts = [*SAID * 10]  # more than one batch
+    found = second_moments(model, layers, texts)
+    assert len(layers) == 21 and len({id(one) for one in found.values()}) == 12
+    alone = {one: second_moments(model, [one], texts)[one] for one in layers}
+    assert all(torch.equal(found[one], alone[one]) for one in layers)
+    named = {one.rsplit(".", 1)[-1]: found[one] for one in layers if ".1." in one}
+    assert named["q_proj"] is named["k_proj"] is named["v_proj"] is not named["gate_proj"]
+    assert named["gate_proj"] is named["up_proj"] is not named["down_proj"]
+    student = LoraStudent.fresh(model, shape, 0, texts)
+    buffers = student._view.model.named_buffers(remove_duplicate=False)
+    by = {name: one for name, one in buffers if name.endswith(".by")}
+    assert len(by) == 21 and len({one.data_ptr() for one in by.values()}) == 12
+    for layer in layers:
+        [own] = [one for name, one in by.items() if name.startswith(f"{layer}.lora_A")]
+        assert torch.equal(own, damping(alone[layer], shape.quiet))
+
+
+def test_layers_that_read_the_same_in_some_texts_only_are_refused() -> None:
+    model = build()
+    calls: list[int] = []
+
+    def own(_: object, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        calls.extend([1] * (len(given[0]) > 1))  # a batch, and no trial
+        return given if len(calls) < 2 else (given[0].clone(),)
+
+    layers = [f"model.layers.1.self_attn.{one}_proj" for one in "qk"]
+    model.model.get_submodule(layers[1]).register_forward_pre_hook(own)
+    with pytest.raises(InvalidInputError, match="quiet=0"):
+        second_moments(model, layers, [*SAID * 20])
+
+
 def test_what_is_kept_is_what_the_student_was() -> None:
     model, shape = build(), LoraShape(rank=2)
     student = LoraStudent.fresh(model, shape, 0, SAID)

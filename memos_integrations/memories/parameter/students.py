@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from memos_integrations.memories.activation.tensors import Pair
 from memos_integrations.memories.parameter import lora, views
 from memos_integrations.memories.parameter.lora import LoraShape
-from memos_integrations.memories.parameter.quiet import Damped, damping, second_moments
+from memos_integrations.memories.parameter.quiet import dampings, second_moments
 from memos_integrations.memories.parameter.reading import Columns, Mind, Read, logits
 from memos_integrations.models.causal import CausalModel
 
@@ -43,14 +43,16 @@ class LoraStudent:
             student._damp(second_moments(model, layers, others), shape.quiet)
         return student
 
-    def _damp(self, moments: Mapping[str, torch.Tensor], share: float) -> None:
+    def _damp(self, moments: dict[str, torch.Tensor], share: float) -> None:
         """Let each A be made of what is trained in its place."""
-        for layer, moment in moments.items():
-            reader = self._view.model.get_submodule(f"{layer}.lora_A.{_NAME}")
-            by = damping(moment, share).to(reader.weight.device)
-            register_parametrization(reader, "weight", Damped(by))
-            name = f"{layer}.lora_A.{_NAME}.weight"
-            self.weights = {**self.weights, name: reader.parametrizations.weight.original}
+        damped: dict[str, torch.Tensor] = {}
+        for layers, by in dampings(moments, share):
+            for layer in layers:
+                reader = self._view.model.get_submodule(f"{layer}.lora_A.{_NAME}")
+                register_parametrization(reader, "weight", by.to(reader.weight.device))
+                name = f"{layer}.lora_A.{_NAME}.weight"
+                damped[name] = reader.parametrizations.weight.original
+        self.weights = {name: damped.get(name, one) for name, one in self.weights.items()}
 
     def scaled(self, factor: float) -> None:
         """Add so much of the adapter from now on; 1 is what it was trained at."""
