@@ -5,12 +5,9 @@ Both frameworks' chat models are thin skins over :class:`LocalChat`.
 
 from __future__ import annotations
 
-import json
-import re
-import uuid
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +22,7 @@ from memos_integrations.memories.ledger import Ledger
 from memos_integrations.memos import MemOS
 from memos_integrations.parameter_memory import ParameterMemory, Serving, Wanted
 from memos_integrations.session import MemorySession
+from memos_integrations.tool_calls import ToolCall, parse_tool_calls
 
 if TYPE_CHECKING:
     from memos_integrations.memories.activation.engine import ActivationEngine
@@ -32,15 +30,6 @@ if TYPE_CHECKING:
     from memos_integrations.models.causal import CausalModel
 
 GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """A call that the model wrote."""
-
-    name: str
-    arguments: dict[str, Any]
-    id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:24]}")
 
 
 @dataclass
@@ -116,9 +105,14 @@ class LocalChat:
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        begun: str = "",
     ) -> Prompt:
-        """A chat as the model reads it, with the memories in it."""
-        return self.read(self.model.render(messages, tools=tools))
+        """A chat as the model reads it, with the memories in it.
+
+        ``begun``: how the answer begins; the model goes on from there.
+        """
+        return self.read(self.model.render(messages, tools=tools) + begun)
 
     def read(self, text: str) -> Prompt:
         """A text as the model reads it, with the memories in it."""
@@ -204,11 +198,17 @@ class LocalChat:
             batch.close()
 
     def answer(
-        self, prompt: Prompt, sampling: Sampling | None = None, *, stop: Sequence[str] = ()
+        self,
+        prompt: Prompt,
+        sampling: Sampling | None = None,
+        *,
+        stop: Sequence[str] = (),
+        begun: str = "",
     ) -> Answer:
-        """The whole answer."""
+        """The whole answer; ``begun``: the part of it that stands in the prompt."""
         usage = Usage()
-        return _answer("".join(self.stream(prompt, sampling, stop=stop, usage=usage)), usage)
+        words = self.stream(prompt, sampling, stop=stop, usage=usage)
+        return _answer(begun + "".join(words), usage)
 
     def answer_batch(
         self,
@@ -216,11 +216,12 @@ class LocalChat:
         sampling: Sampling | Sequence[Sampling] | None = None,
         *,
         stop: Sequence[str] = (),
+        begun: str = "",
         max_batch: int | None = None,
     ) -> list[Answer]:
         """The whole answers to several prompts, decoded together: see :meth:`stream_batch`."""
         usages = [Usage() for _ in prompts]
-        texts = [""] * len(prompts)
+        texts = [begun] * len(prompts)
         for which, text in self.stream_batch(
             prompts, sampling, stop=stop, usages=usages, max_batch=max_batch
         ):
@@ -371,28 +372,3 @@ def _also(known: Sequence[frozenset[Source]], spans: Sequence[Span]) -> frozense
 def _answer(text: str, usage: Usage) -> Answer:
     text, calls = parse_tool_calls(text)
     return Answer(text, calls, usage)
-
-
-_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
-
-
-def parse_tool_calls(text: str) -> tuple[str, list[ToolCall]]:
-    """Calls that the model wrote as ``<tool_call>{"name": ..., "arguments": ...}</tool_call>``.
-
-    What is no proper call stays in the text.
-    """
-    calls: list[ToolCall] = []
-
-    def take(found: re.Match[str]) -> str:
-        try:
-            wanted = json.loads(found.group(1))
-            arguments = wanted.get("arguments", wanted.get("parameters", {}))
-            if isinstance(arguments, str):
-                arguments = json.loads(arguments)
-            calls.append(ToolCall(str(wanted["name"]), dict(arguments)))
-        except (KeyError, TypeError, ValueError):
-            return found.group()
-        return ""
-
-    rest = _CALL.sub(take, text)
-    return (rest.strip() if calls else text), calls

@@ -34,19 +34,21 @@ class Together:
         sampling: Sampling,
         *,
         stop: Sequence[str],
+        begun: str = "",
         max_batch: int | None,
     ) -> None:
         """``prompts`` is asked when the first answer is."""
         self._chat, self._prompts, self._sampling = chat, prompts, sampling
-        self._stop, self._most = list(stop), max_batch
+        self._stop, self._begun, self._most = list(stop), begun, max_batch
         self._lock = threading.Lock()
         self._answers: dict[Prompt, list[Answer]] | None = None
 
     def take(
-        self, chat: LocalChat, prompt: Prompt, sampling: Sampling, stop: Sequence[str]
+        self, chat: LocalChat, prompt: Prompt, sampling: Sampling, stop: Sequence[str], begun: str
     ) -> Answer | None:
         """An answer to this prompt; ``None`` if it is none of the batch."""
-        if (chat, sampling, list(stop)) != (self._chat, self._sampling, self._stop):
+        mine = (self._chat, self._sampling, self._stop, self._begun)
+        if (chat, sampling, list(stop), begun) != mine:
             return None
         with self._lock:
             if self._answers is None:
@@ -60,7 +62,11 @@ class Together:
         try:
             prompts = self._prompts()
             answers = self._chat.answer_batch(
-                prompts, self._sampling, stop=self._stop, max_batch=self._most
+                prompts,
+                self._sampling,
+                stop=self._stop,
+                begun=self._begun,
+                max_batch=self._most,
             )
         except MemOSError as error:  # one of them is at fault: it says so itself when it is asked
             log.info("a batch is answered one by one: %s", error)
@@ -87,8 +93,10 @@ def together(batch: Together | None) -> Iterator[None]:
         _now.reset(before)
 
 
-def answered(chat: LocalChat, prompt: Prompt, sampling: Any, stop: Sequence[str]) -> Answer:
+def answered(
+    chat: LocalChat, prompt: Prompt, sampling: Any, stop: Sequence[str], begun: str = ""
+) -> Answer:
     """The answer to a prompt, decoded together with those of its batch, if it is of one."""
     batch = _now.get()
-    found = batch.take(chat, prompt, sampling, stop) if batch is not None else None
-    return found if found is not None else chat.answer(prompt, sampling, stop=stop)
+    found = batch.take(chat, prompt, sampling, stop, begun) if batch is not None else None
+    return found if found is not None else chat.answer(prompt, sampling, stop=stop, begun=begun)

@@ -27,9 +27,11 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.langchain.batching import Together, answered, together
-from memos_integrations.local_chat import LocalChat, parse_tool_calls, shared_or_new
+from memos_integrations.local_chat import LocalChat, shared_or_new
+from memos_integrations.memories.activation.segments import Prompt
 from memos_integrations.memos import MemOS
 from memos_integrations.session import MemorySession
+from memos_integrations.tool_calls import begun_call, parse_tool_calls
 
 
 class ChatMemOS(BaseChatModel):
@@ -135,16 +137,22 @@ class ChatMemOS(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Offer tools to the model, if its chat template knows how to write them."""
+        """Offer tools to the model, if its chat template knows how to write them.
+
+        ``tool_choice``: ``None`` or ``"auto"``, the model calls one or not; ``"any"`` (or
+        ``"required"``), it calls one of them; or the name of the one that it calls. A call is
+        begun for the model, ``<tool_call>{"name": ...``, and it goes on from there: the
+        arguments are its own, and where they are no JSON the answer is text without a call.
+        Raises :class:`InvalidInputError` for another choice, or a template without tools.
+        """
         if "tools" not in (self.local.model.chat_template or ""):
             raise InvalidInputError(
                 f"the chat template of {self.local.model.name} knows no tools: use another model"
             )
-        if tool_choice not in (None, "auto", "any"):
-            raise InvalidInputError(
-                f"tool_choice {tool_choice!r} cannot be forced on a local model: leave it out"
-            )
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+        known = [convert_to_openai_tool(tool) for tool in tools]
+        if begun_call(known, tool_choice):
+            kwargs["tool_choice"] = tool_choice
+        return self.bind(tools=known, **kwargs)
 
     # Generating ---------------------------------------------------------------------------
 
@@ -155,8 +163,8 @@ class ChatMemOS(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prompt = self.local.prompt(*self._asked(messages, kwargs))
-        answer = answered(self.local, prompt, self._sampling(kwargs), self._stops(stop))
+        prompt, begun = self._asked(messages, kwargs)
+        answer = answered(self.local, prompt, self._sampling(kwargs), self._stops(stop), begun)
         message = AIMessage(
             content=answer.text,
             tool_calls=[
@@ -178,11 +186,10 @@ class ChatMemOS(BaseChatModel):
         from memos_integrations.memories.activation.usage import Usage
 
         usage = Usage()
-        prompt = self.local.prompt(*self._asked(messages, kwargs))
+        prompt, whole = self._asked(messages, kwargs)
         words = self.local.stream(
             prompt, self._sampling(kwargs), stop=self._stops(stop), usage=usage
         )
-        whole = ""
         tools = bool(kwargs.get("tools"))
         for text in words:
             whole += text
@@ -283,9 +290,10 @@ class ChatMemOS(BaseChatModel):
             return None
         return Together(
             self.local,
-            lambda: [self.local.prompt(*self._asked(chat, options)) for chat in chats()],
+            lambda: [self._asked(chat, options)[0] for chat in chats()],
             self._sampling(options),
             stop=self._stops(options.get("stop")),
+            begun=begun_call(options.get("tools"), options.get("tool_choice")),
             max_batch=most,
         )
 
@@ -297,8 +305,12 @@ class ChatMemOS(BaseChatModel):
 
     def _asked(
         self, messages: Sequence[BaseMessage], options: Mapping[str, Any]
-    ) -> tuple[list[dict[str, Any]], Sequence[Mapping[str, Any]] | None]:
-        return [as_plain(message) for message in messages], options.get("tools")
+    ) -> tuple[Prompt, str]:
+        """The prompt, and how the answer begins that it ends with."""
+        tools = options.get("tools")
+        begun = begun_call(tools, options.get("tool_choice"))
+        plain = [as_plain(message) for message in messages]
+        return self.local.prompt(plain, tools, begun=begun), begun
 
     def _stops(self, stop: list[str] | None) -> list[str]:
         return [*(self.stop or []), *(stop or [])]

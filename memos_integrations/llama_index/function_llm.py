@@ -25,8 +25,9 @@ class MemOSFunctionLLM(MemOSLLM, FunctionCallingLLM):
 
     For models whose chat template knows tools, and that write calls as
     ``<tool_call>{"name": ..., "arguments": ...}</tool_call>``: Qwen, Hermes and their kin. Others
-    are refused when it is made. A local model cannot be forced to call a tool: where the host
-    requires a call and none comes, the host raises. With tools an answer is streamed in one piece.
+    are refused when it is made. Where the host requires a call (``tool_required``), it is begun for
+    the model, which goes on from there; where that becomes no proper call, the host raises. With
+    tools an answer is streamed in one piece.
     """
 
     def __init__(self, *values: Any, **options: Any) -> None:
@@ -63,7 +64,8 @@ class MemOSFunctionLLM(MemOSLLM, FunctionCallingLLM):
         elif user_msg is not None:
             messages.append(user_msg)
         known = [tool.metadata.to_openai_tool() for tool in tools]
-        return {"messages": messages, "tools": known, **kwargs}
+        choice = {"tool_choice": "any"} if tool_required and known else {}
+        return {"messages": messages, "tools": known, **choice, **kwargs}
 
     def _validate_chat_with_tools_response(
         self,

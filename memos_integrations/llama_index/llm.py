@@ -24,16 +24,11 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.custom import CustomLLM
 
-from memos_integrations.local_chat import (
-    Answer,
-    LocalChat,
-    ToolCall,
-    parse_tool_calls,
-    shared_or_new,
-)
+from memos_integrations.local_chat import Answer, LocalChat, shared_or_new
 from memos_integrations.memos import MemOS
 from memos_integrations.offload import offload
 from memos_integrations.session import MemorySession
+from memos_integrations.tool_calls import ToolCall, begun_call, parse_tool_calls
 
 
 class MemOSLLM(CustomLLM):
@@ -117,7 +112,8 @@ class MemOSLLM(CustomLLM):
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The answer to a chat."""
-        return self._chat_response(self._answer(self._read(messages, kwargs), kwargs))
+        prompt = self._read(messages, kwargs)
+        return self._chat_response(self._answer(prompt, kwargs, _begun(kwargs)))
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
@@ -132,7 +128,7 @@ class MemOSLLM(CustomLLM):
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """:meth:`chat` in a worker thread."""
         prompt = await offload(self._read, messages, kwargs)
-        return self._chat_response(await offload(self._answer, prompt, kwargs))
+        return self._chat_response(await offload(self._answer, prompt, kwargs, _begun(kwargs)))
 
     @llm_chat_callback()
     async def astream_chat(
@@ -191,7 +187,7 @@ class MemOSLLM(CustomLLM):
     # Within -------------------------------------------------------------------------------
 
     def _read(self, messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> Any:
-        return self._chat.prompt(plain(messages), options.get("tools"))
+        return self._chat.prompt(plain(messages), options.get("tools"), begun=_begun(options))
 
     def _messages(
         self, prompt: Any, options: Mapping[str, Any]
@@ -201,11 +197,12 @@ class MemOSLLM(CustomLLM):
             if not options.get("tools"):
                 yield _said(whole), delta, raw
         if options.get("tools"):  # a call is only known when it is whole
-            text, calls = parse_tool_calls(whole)
+            text, calls = parse_tool_calls(_begun(options) + whole)
             yield _said(text, calls), text, raw
 
-    def _answer(self, prompt: Any, options: Mapping[str, Any]) -> Answer:
-        return self._chat.answer(prompt, self._sampling(options), stop=self._stops(options))
+    def _answer(self, prompt: Any, options: Mapping[str, Any], begun: str = "") -> Answer:
+        sampling, stop = self._sampling(options), self._stops(options)
+        return self._chat.answer(prompt, sampling, stop=stop, begun=begun)
 
     def _words(
         self, prompt: Any, options: Mapping[str, Any]
@@ -238,6 +235,11 @@ class MemOSLLM(CustomLLM):
 
     def _chat_response(self, answer: Answer) -> ChatResponse:
         return ChatResponse(message=_said(answer.text, answer.tool_calls), raw=_raw(answer.usage))
+
+
+def _begun(options: Mapping[str, Any]) -> str:
+    """How an answer begins that has to call a tool."""
+    return begun_call(options.get("tools"), options.get("tool_choice"))
 
 
 def plain(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
 from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel
 
 from memos_integrations import MemOS
 from memos_integrations.errors import InvalidInputError
@@ -28,6 +29,7 @@ from memos_integrations.llama_index import (
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.testing import WordEmbedder
 from tests.integrations.test_langchain_chat_model import CALL, LONG, WITH_TOOLS, tiny
+from tests.integrations.tool_writer import TEMPLATE, ToolWriter
 
 
 @pytest.fixture
@@ -226,3 +228,28 @@ def test_calls_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen[0][0].tool_kwargs == {"thing": "tea"} and one.message.content == "Both."
     with pytest.raises(InvalidInputError, match="knows no tools"):
         MemOSFunctionLLM(chat=LocalChat(None, tiny()))
+
+
+class Person(BaseModel):
+    """Who it is."""
+
+    name: str
+    age: int
+
+
+async def test_a_call_that_is_required_is_begun() -> None:
+    begun = '<tool_call>\n{"name": "thing", "arguments":'
+    llm = MemOSFunctionLLM(chat=LocalChat(None, tiny(TEMPLATE)), max_tokens=4)
+    asked: dict[str, Any] = {"tools": [FunctionTool.from_defaults(thing)], "user_msg": "Where?"}
+    free, forced = llm.chat_with_tools(**asked), llm.chat_with_tools(**asked, tool_required=True)
+    assert begun not in str(free.message.content)
+    assert str(forced.message.content).startswith(begun)
+    later = await llm.achat_with_tools(**asked, tool_required=True)
+    streamed = list(llm.stream_chat_with_tools(**asked, tool_required=True))
+    assert later.message.content == streamed[-1].message.content == forced.message.content
+
+
+def test_it_answers_in_a_form() -> None:
+    llm = MemOSFunctionLLM(chat=LocalChat(None, engine=ToolWriter(tiny(TEMPLATE))))
+    said = llm.as_structured_llm(Person).complete("Say Person: 'Maya' is 41.")
+    assert said.raw == Person(name="Maya", age=41)
