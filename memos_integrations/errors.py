@@ -55,6 +55,11 @@
             └── BlobCorruptError (ValueError)   it is there, and its bytes were altered
 
 Nothing here subclasses ``RuntimeError``: LlamaIndex retries a coroutine that raises one.
+
+One category of warnings stands beside the tree, for what costs time and no answer::
+
+    UserWarning
+    └── KVCacheWarning                        a cache cannot be read, written or used
 """
 
 from __future__ import annotations
@@ -352,3 +357,13 @@ class BlobNotFoundError(StoreError, KeyError):
 
 class BlobCorruptError(BlobNotFoundError, ValueError):
     """The file is there, and no longer holds the bytes it is named after."""
+
+
+class KVCacheWarning(UserWarning):
+    """A KV cache cannot be read, written or used; the answer is right, and takes longer.
+
+    Emitted beside a line in the log when a cached piece is damaged, half written, foreign, or of
+    the same model with another tokenizer or data type; when it cannot be written, such as on a full
+    disk; when a store elsewhere fails; when a model runs uncached, uncompiled, or one request at a
+    time. A filter that makes an error of it is heeded nowhere: no request ends for it.
+    """

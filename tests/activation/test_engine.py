@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from memos_integrations.errors import InvalidInputError
+from memos_integrations.errors import InvalidInputError, KVCacheWarning
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
@@ -63,7 +63,8 @@ def test_it_says_what_the_model_says(name: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_exact_runs_uncached(name: str, caplog: pytest.LogCaptureFixture) -> None:
     model = build(name)
-    engine = ActivationEngine(model)
+    with pytest.warns(KVCacheWarning, match="runs without a KV cache"):
+        engine = ActivationEngine(model)
     assert engine.refused and "runs without a KV cache" in caplog.text
     prompt = prompt_of(1, length=120)
     with torch.inference_mode():

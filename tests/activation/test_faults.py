@@ -1,4 +1,7 @@
-"""What may happen to the files: each time the right answer, a warning, and nothing half done."""
+"""What may happen to the files: each time the right answer, a warning, and nothing half done.
+
+Each fault is said in the log, and as a :class:`KVCacheWarning`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
+from memos_integrations.errors import KVCacheWarning
 from memos_integrations.memories.activation import tiers
 from memos_integrations.memories.activation.catalogue import Catalogue
 from memos_integrations.memories.activation.engine import ActivationEngine
@@ -90,11 +96,13 @@ def test_a_harmed_file_is_a_miss(
     folder = tier.catalogue.folder
     for path in files(folder):
         harm(path)
-    fresh = FolderTier(folder) if reopened else tier
-    engine = ActivationEngine(model, tier=fresh)
-    again, cached = logits(engine, PROMPT)
+    unseen = reopened and harm is gone
+    with nullcontext() if unseen else pytest.warns(KVCacheWarning, match="removed"):
+        fresh = FolderTier(folder) if reopened else tier
+        engine = ActivationEngine(model, tier=fresh)
+        again, cached = logits(engine, PROMPT)
     assert cached == 0 and torch.equal(again, written)
-    if not (reopened and harm is gone):
+    if not unseen:
         assert "removed" in caplog.text
     fresh.flush()
     healed, cached = logits(ActivationEngine(model, tier=fresh), PROMPT)
@@ -112,7 +120,8 @@ def test_one_harmed_piece_of_several(
     engine.precompute(PROMPT)
     last = engine.tree.nodes()[-1].digest
     flip(tier.catalogue.path(last))
-    again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
+    with pytest.warns(KVCacheWarning, match="not what was written: removed, and computed again"):
+        again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
     assert 0 < cached < PROMPT.ends[-2] and torch.equal(again, written)
     assert tier.damaged == 1
 
@@ -130,7 +139,8 @@ def test_a_layer_is_read_when_it_runs(
         layer.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, layer in enumerate(layers)
     ]
     try:
-        again, _ = logits(ActivationEngine(model, tier=tier), PROMPT)
+        with pytest.warns(KVCacheWarning, match="not what was written"):
+            again, _ = logits(ActivationEngine(model, tier=tier), PROMPT)
     finally:
         for hook in hooks:
             hook.remove()
@@ -177,8 +187,9 @@ def test_a_header_that_lies(says: bytes, lies: bytes, tier: FolderTier) -> None:
         header = content[8:end].replace(says, lies, 1)
         assert header != content[8:end]
         path.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
-    fresh = FolderTier(tier.catalogue.folder)
-    again, cached = logits(ActivationEngine(model, tier=fresh), PROMPT)
+    with pytest.warns(KVCacheWarning, match="removed"):
+        fresh = FolderTier(tier.catalogue.folder)
+        again, cached = logits(ActivationEngine(model, tier=fresh), PROMPT)
     assert cached == 0 and torch.equal(again, right)
     fresh.close()
 
@@ -201,25 +212,46 @@ def test_a_piece_under_another_s_name(
         paths.append(tier.catalogue.path(engine.tree.nodes()[-1].digest))
     assert paths[0] != paths[1]
     paths[0].write_bytes(paths[1].read_bytes())
-    fresh = FolderTier(tier.catalogue.folder)
+    with pytest.warns(KVCacheWarning, match="it has the name of another piece"):
+        fresh = FolderTier(tier.catalogue.folder)
     again, cached = logits(ActivationEngine(model, tier=fresh), one)
     assert cached == 512 and torch.equal(again, right[one])
     fresh.close()
 
 
-def test_another_type_another_tokenizer_another_model(
-    model: CausalModel, tier: FolderTier, written: torch.Tensor
+def with_another_word() -> CausalModel:
+    model = build("gemma3")
+    model.tokenizer.add_tokens(["another"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (lambda: build("gemma3", torch.bfloat16), "pieces of gemma3 .* with another dtype"),
+        (with_another_word, "pieces of gemma3 .* with another tokenizer"),
+        (lambda: build("llama"), ""),
+    ],
+    ids=["another type", "another tokenizer", "another model"],
+)
+def test_what_another_model_computed_is_a_miss(
+    other: Callable[[], CausalModel],
+    said: str,
+    model: CausalModel,
+    tier: FolderTier,
+    written: torch.Tensor,
 ) -> None:
-    """Each is a miss, never a guess."""
-    others = [build("gemma3", torch.bfloat16), build("llama")]
-    retokenized = build("gemma3")
-    retokenized.tokenizer.add_tokens(["another"])
-    for other in [*others, retokenized]:
-        assert other.fingerprint != model.fingerprint
-        _, cached = logits(ActivationEngine(other, tier=tier), PROMPT)
-        assert cached == 0
-    again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
-    assert cached > 0 and torch.equal(again, written)
+    """Never a guess; a model of this name that reads otherwise is told of, once."""
+    changed = other()
+    assert changed.fingerprint != model.fingerprint
+    with pytest.warns(KVCacheWarning, match=said) if said else nullcontext():
+        _, cached = logits(ActivationEngine(changed, tier=tier), PROMPT)
+    assert cached == 0
+    with warnings.catch_warnings(record=True) as more:
+        warnings.simplefilter("always")
+        ActivationEngine(changed, tier=tier).precompute(prompt_of(2))
+        again, cached = logits(ActivationEngine(model, tier=tier), PROMPT)
+    assert cached > 0 and torch.equal(again, written) and not more
 
 
 def test_a_full_disk(
@@ -234,8 +266,9 @@ def test_a_full_disk(
 
     monkeypatch.setattr(tiers, "save_file", full)
     engine = ActivationEngine(model, tier=tier)
-    right, _ = logits(engine, PROMPT)
-    tier.flush()
+    with pytest.warns(KVCacheWarning, match="not written, it stays in memory: .*No space left"):
+        right, _ = logits(engine, PROMPT)
+        tier.flush()
     assert tier.unwritten >= 2 and "No space left" in caplog.text
     assert files(tier.catalogue.folder) == [], "nothing half written"
     again, cached = logits(engine, PROMPT)
@@ -288,28 +321,37 @@ for seed in range(10_000):
 """
 
 
-@pytest.mark.parametrize("after", [0.02, 0.1, 0.3])
-def test_killed_while_precomputing(after: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pieces", [0, 1, 5, 40], ids=lambda n: f"after {n} pieces")
+def test_killed_while_precomputing(pieces: int, tmp_path: Path) -> None:
+    """What was written whole is read, what was not is computed; at whatever moment it ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", _KILLED, str(tmp_path)],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-    time.sleep(after)
+    while len(list(tmp_path.glob("??/*.safetensors"))) < pieces:
+        assert process.poll() is None
+        time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
+    kept = {path.stem for path in tmp_path.glob("??/*.safetensors")}
+    assert len(kept) >= pieces
     (tmp_path / "00").mkdir(exist_ok=True)
     (tmp_path / "00" / "half.part").write_bytes(b"half")
-    tier = FolderTier(tmp_path)
+    with pytest.warns(KVCacheWarning, match="half written, removed"):
+        tier = FolderTier(tmp_path)
     assert not list(tmp_path.glob("??/*.part")), "half-written files are gone"
-    model = build("llama")
+    assert set(tier.catalogue.digests()) == kept, "what has its name was whole"
+    model, hits = build("llama"), 0
     for seed in range(3):
         prompt = prompt_of(seed, length=400)
         cold, _ = logits(ActivationEngine(model), prompt)
-        warm, _ = logits(ActivationEngine(model, tier=tier), prompt)
+        warm, cached = logits(ActivationEngine(model, tier=tier), prompt)
         assert torch.equal(cold, warm)
+        hits += cached
+    assert hits > 0 or not kept
     tier.close()
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from memos_integrations.errors import InvalidInputError, MissingExtraError
+from memos_integrations.errors import InvalidInputError, KVCacheWarning, MissingExtraError
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.remote import RemoteTier
 from memos_integrations.memories.activation.remote_folder import RemoteFolder
@@ -192,10 +193,15 @@ def test_a_store_that_is_down(
 ) -> None:
     right, _ = logits(ActivationEngine(model), PROMPT)
     Moody.down = True
-    tier = opened(f"moody://{tmp_path}/there", rest=1e6)
-    for _ in range(3):
-        answer, _ = ask(model, tier)
-        assert torch.equal(answer, right)
+    with pytest.warns(KVCacheWarning, match="nobody answers") as said:
+        tier = opened(f"moody://{tmp_path}/there", rest=1e6)
+        for _ in range(3):
+            answer, _ = ask(model, tier)
+            assert torch.equal(answer, right)
+    assert {" ".join(str(one.message).split(": ")[0].split()[1:]) for one in said} == {
+        "cannot be listed",
+        "cannot be written",
+    }
     report = tier.report()
     assert not report["listed"] and report["failures"] == 2, "asked once to list, once to send"
     assert caplog.text.count("nobody answers") == 2
@@ -211,7 +217,8 @@ def test_down_when_asked_for_a_piece(model: CausalModel, opened: Open, tmp_path:
     right = sent(model, opened(url))
     other = ready(opened(url, rest=1e6))
     Moody.down = True
-    again, cached = ask(model, other)
+    with pytest.warns(KVCacheWarning, match="cannot be (read|written): ConnectionError"):
+        again, cached = ask(model, other)
     assert cached == 0 and torch.equal(again, right)
     assert any("cannot be read" in one for one in other.report()["failing"])
 
@@ -223,7 +230,8 @@ def test_a_slow_store_costs_its_patience_once(
     right = sent(model, opened(url))
     other = ready(opened(url, patience=0.01, rest=1e6))
     Moody.gate.clear()
-    again, cached = logits(ActivationEngine(model, tier=other), PROMPT)
+    with pytest.warns(KVCacheWarning, match="a piece took longer than"):
+        again, cached = logits(ActivationEngine(model, tier=other), PROMPT)
     assert cached == 0 and torch.equal(again, right)
     assert other.report()["late"] == 1, "the second piece is not waited for"
     Moody.gate.set()
@@ -236,8 +244,9 @@ def test_a_store_that_may_only_be_read(model: CausalModel, opened: Open, tmp_pat
     other = ready(opened(url, rest=1e6))
     again, cached = ask(model, other)
     assert cached > 0 and torch.equal(again, right)
-    ActivationEngine(model, tier=other).precompute(prompt_of(2))
-    other.flush()
+    with pytest.warns(KVCacheWarning, match="cannot be written: PermissionError"):
+        ActivationEngine(model, tier=other).precompute(prompt_of(2))
+        other.flush()
     report = other.report()
     assert report["unsent"] >= 1 and any("cannot be written" in one for one in report["failing"])
     fresh = ready(opened(url, rest=1e6))
@@ -255,8 +264,9 @@ def test_a_harmed_file_is_a_miss_and_goes(
     harmed = {path: path.stat().st_size for path in paths(opened(tmp_path / "there"), tmp_path)}
     for path in harmed:
         harm(path)
-    other = other or ready(opened(tmp_path / "there"))
-    again, cached = ask(model, other)
+    with nullcontext() if harm is gone else pytest.warns(KVCacheWarning, match=tmp_path.name):
+        other = other or ready(opened(tmp_path / "there"))
+        again, cached = ask(model, other)
     assert cached == 0 and torch.equal(again, right)
     assert not list(other.folder.catalogue.folder.glob("??/*.part"))
     healed, cached = ask(model, ready(opened(tmp_path / "there")))
@@ -268,8 +278,9 @@ def test_a_piece_under_another_s_name(model: CausalModel, opened: Open, tmp_path
     right = sent(model, first)
     one, two = paths(first, tmp_path)[:2]
     shutil.copy(one, two)
-    other = ready(opened(tmp_path / "there"))
-    again, _ = ask(model, other)
+    with pytest.warns(KVCacheWarning, match="it has the name of another piece"):
+        other = ready(opened(tmp_path / "there"))
+        again, _ = ask(model, other)
     assert torch.equal(again, right) and other.report()["damaged"] == 1
 
 
@@ -322,7 +333,8 @@ def test_urls_that_mean_nothing(tmp_path: Path) -> None:
 def test_resting_by_the_clock() -> None:
     now = [0.0]
     rest = Rest("it", 30, clock=lambda: now[0])
-    rest.failed(OSError("x"))
+    with pytest.warns(KVCacheWarning, match="it: OSError: x"):
+        rest.failed(OSError("x"))
     assert rest.left() == 30 and rest.failures == 1
     now[0] = 29
     assert rest.left() == 1

@@ -10,10 +10,12 @@ import hashlib
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.segments import Source
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,17 @@ class Catalogue:
         with self._lock:
             return sum(entry.approximate for entry in self._entries.values())
 
+    def unlike(self, model: Mapping[str, str]) -> dict[str, int]:
+        """Pieces of a model of this name that it cannot read: their number, by what differs."""
+        with self._lock:
+            others = [entry.model for entry in self._entries.values()]
+        found = [
+            [field for field, value in model.items() if other.get(field) != value]
+            for other in others
+            if other.get("name") == model.get("name")
+        ]
+        return dict(Counter(" and ".join(_telling(fields)) for fields in found if fields))
+
     def sources(self) -> frozenset[Source]:
         """The memories that something here was made of."""
         with self._lock:
@@ -200,19 +213,32 @@ class Catalogue:
         """What earlier processes left; what is half written, damaged or foreign is deleted."""
         if not self.folder.is_dir():
             return
-        for half_written in self.folder.glob("??/*.part"):
-            half_written.unlink(missing_ok=True)
+        half_written = list(self.folder.glob("??/*.part"))
+        for path in half_written:
+            path.unlink(missing_ok=True)
+        if half_written:
+            warn(
+                log,
+                "%s: %d cached pieces were left half written, removed",
+                self.folder,
+                len(half_written),
+            )
         files = [path for path in self.folder.glob(f"??/*{SUFFIX}") if path.is_file()]
         for path in sorted(files, key=lambda path: path.stat().st_mtime):
             digest = path.name.removesuffix(SUFFIX)
             try:
                 self._entries[digest] = read_entry(path, digest)
             except UNREADABLE as error:
-                log.warning("%s is no cached piece, removed: %s", path, error)
+                warn(log, "%s is no cached piece, removed: %s", path, error)
                 self.foreign += 1
                 path.unlink(missing_ok=True)
                 continue
             self.touch(digest)
+
+
+def _telling(differing: list[str]) -> list[str]:
+    """Weights in another data type are other weights: then the data type is what tells."""
+    return [one for one in differing if one != "weights" or "dtype" not in differing]
 
 
 def pieces_of(folder: Path, cube_id: str) -> list[Piece]:

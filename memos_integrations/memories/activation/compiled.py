@@ -26,6 +26,7 @@ from transformers import Cache
 from transformers.cache_utils import StaticLayer
 
 from memos_integrations.memories.activation.decoding import Decoding, Prefilled
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.prefix_tree import Lease
 from memos_integrations.memories.activation.tensors import Pair, SharedLayer, SharedWindowLayer
 from memos_integrations.memories.activation.together import close_enough
@@ -149,7 +150,7 @@ class Compiled:
         with self._rooms:
             self._free.clear()
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            log.warning("%s decodes one answer uncompiled: out of memory", engine.model.name)
+            warn(log, "%s decodes one answer uncompiled: out of memory", engine.model.name)
         else:
             self._conclude(engine, f"compiled, it failed ({_line(error)})")
 
@@ -158,7 +159,7 @@ class Compiled:
     def _conclude(self, engine: ActivationEngine, reason: str) -> None:
         self._reason = reason
         if reason:
-            log.warning("%s decodes uncompiled: %s", engine.model.name, reason)
+            warn(log, "%s decodes uncompiled: %s", engine.model.name, reason)
 
     def _program(self, engine: ActivationEngine, size: int) -> Program:
         """For rooms of one size, whoever's they are; made when it first runs."""

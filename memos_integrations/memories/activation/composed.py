@@ -24,6 +24,7 @@ from typing import Literal
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.memories.activation.decoding import Prefilled
 from memos_integrations.memories.activation.engine import ActivationEngine
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.joined import (
     JoinedLayer,
     Part,
@@ -129,7 +130,7 @@ class Composer:
         self.refused = self._why_never(within_window)
         """Why this model's prompts are never composed; empty if they are."""
         if self.refused:
-            log.warning("%s: prompts are not composed: %s", engine.model.name, self.refused)
+            warn(log, "%s: prompts are not composed: %s", engine.model.name, self.refused)
 
     # Reading ------------------------------------------------------------------------------
 

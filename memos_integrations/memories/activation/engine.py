@@ -22,6 +22,7 @@ from memos_integrations.memories.activation.admission import Rates
 from memos_integrations.memories.activation.batch import BATCH, Batch
 from memos_integrations.memories.activation.compiled import Compiled
 from memos_integrations.memories.activation.decoding import Decoding, Prefilled
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.forwards import (
     OwnCache,
     Turns,
@@ -44,6 +45,7 @@ from memos_integrations.memories.activation.tensors import (
     Piece,
     fork,
     fresh_piece,
+    rounded,
     why_not,
 )
 from memos_integrations.memories.activation.through import Through
@@ -81,7 +83,7 @@ class ActivationEngine:
         self.refused = why_not(model.model.config)
         """Why the model runs uncached; empty if it does not."""
         if self.refused:
-            log.warning("%s runs without a KV cache of memories: %s", model.name, self.refused)
+            warn(log, "%s runs without a KV cache of memories: %s", model.name, self.refused)
         self.tier, self.gate = tier, gate
         self.tree: PrefixTree[Piece] = PrefixTree(budget)
         self._turns = Turns()
@@ -163,7 +165,7 @@ class ActivationEngine:
 
         def read(lease: Lease[Piece], cache: Any) -> Prefilled:
             usage.cached_tokens = at = lease.length
-            usage.approximate_tokens = _approximate(lease)
+            usage.approximate_tokens = rounded(node.payload for node in lease.nodes)
             if not self.refused:
                 at = self._compute(prompt, lease, cache, usage)
             logits = self._forward(cache, prompt.tokens[at:], at)
@@ -181,7 +183,7 @@ class ActivationEngine:
         usage = Usage()
 
         def read(lease: Lease[Piece], cache: Any) -> None:
-            usage.approximate_tokens = _approximate(lease)
+            usage.approximate_tokens = rounded(node.payload for node in lease.nodes)
             self._compute(prompt, lease, cache, usage, background=background)
             self.tree.release(lease)
 
@@ -311,7 +313,7 @@ class ActivationEngine:
             started = time.perf_counter()
             self._forward(cache, piece, at, head=False, background=background)
             seconds = time.perf_counter() - started
-            keep = keep and self._keep(prompt, lease, piece, at, cache, usage)
+            keep = keep and self._keep(prompt, lease, piece, cache, usage)
             at += len(piece)
             if keep:
                 self._tally.computed(len(piece), seconds, lease.nodes[-1].payload.nbytes)
@@ -336,16 +338,10 @@ class ActivationEngine:
         return Node(digest, parent, tuple(tokens), piece, sources, length)
 
     def _keep(
-        self,
-        prompt: Prompt,
-        lease: Lease[Piece],
-        tokens: tuple[int, ...],
-        at: int,
-        cache: DynamicCache,
-        usage: Usage,
+        self, prompt: Prompt, lease: Lease[Piece], tokens: tuple[int, ...], cache: Any, usage: Usage
     ) -> bool:
         """Put a computed piece into the tree, if the gate still lets its memories through."""
-        end = at + len(tokens)
+        at, end = lease.length, lease.length + len(tokens)
         if prompt.foreign is not None and end > prompt.foreign:
             return False
         also = self._through.sources if self._through is not None else frozenset()
@@ -397,8 +393,3 @@ class ActivationEngine:
 
     def _count(self, usage: Usage) -> None:
         self._tally.request(usage, uncached=bool(self.refused))
-
-
-def _approximate(lease: Lease[Piece]) -> int:
-    """Tokens of a lease that are rounded, or were computed behind rounded ones."""
-    return sum(len(node.tokens) for node in lease.nodes if node.payload.approximate)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memos_integrations.memories.activation.catalogue import UNREADABLE, Entry, read_entry
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.piece_files import PieceOnDisk
 from memos_integrations.memories.activation.prefix_tree import Node
 from memos_integrations.memories.activation.remote_folder import Index, RemoteFolder
@@ -217,7 +218,7 @@ class RemoteTier:
             PieceOnDisk(path, fetch.digest, entry).check()
         except (*UNREADABLE, DamagedPieceError) as error:
             where = self.store.path(fetch.digest)
-            log.warning("%s: %s; removed there, and computed again", where, error)
+            warn(log, "%s: %s; removed there, and computed again", where, error)
             self._count("damaged")
             return None
         return entry

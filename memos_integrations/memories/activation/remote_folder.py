@@ -24,6 +24,7 @@ from memos_integrations.memories.activation.catalogue import (
     entry_of,
     header_size,
 )
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.segments import Source
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class RemoteFolder:
         except UNREADABLE as error:
             if isinstance(error, OSError):
                 raise
-            log.warning("%s is no cached piece: %s", self.path(digest), error)
+            warn(log, "%s is no cached piece: %s", self.path(digest), error)
             return None
 
     def fetch(self, digest: str, to: Path) -> None:

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from memos_integrations.memories.activation.faults import warn
+
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,7 @@ class Rest:
             self.failures += 1
             self._until = self._clock() + self._seconds
         if first:
-            log.warning("%s; cached pieces are computed instead, until it can", reason)
+            warn(log, "%s; cached pieces are computed instead, until it can", reason)
 
     def worked(self) -> None:
         """It does again."""

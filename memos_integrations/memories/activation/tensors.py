@@ -7,7 +7,7 @@ stood when they were computed. A fork shares the pieces' tensors and writes into
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,11 @@ class Piece:
     def to(self, device: torch.device) -> Piece:
         """The same on another device; each layer goes there when it is first needed."""
         return self if device.type == "cpu" else _PieceElsewhere(self, device)
+
+
+def rounded(pieces: Iterable[Piece]) -> int:
+    """Tokens of those that are rounded, or were computed behind rounded ones."""
+    return sum(piece.tokens for piece in pieces if piece.approximate)
 
 
 class _PieceElsewhere(Piece):

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.memories.activation.catalogue import FORMAT, Catalogue, signed
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.piece_files import (
     PieceOnDisk,
     dtype_of,
@@ -65,6 +66,7 @@ class FolderTier:
         """Pieces that were not written: a full disk, or a writer far behind."""
         self.written: Callable[[str], None] = lambda digest: None
         """Called with the digest of each piece that has been written."""
+        self._told: set[frozenset[tuple[str, str]]] = set()
         self._jobs: queue.Queue[tuple[Node[Piece], Mapping[str, str]] | None] = queue.Queue(pending)
         self._writer = threading.Thread(target=self._write_all, name="memos-kv", daemon=True)
         self._writer.start()
@@ -83,6 +85,7 @@ class FolderTier:
         """Write a piece soon; when the writer is far behind, it is left out."""
         if node.digest in self.catalogue:
             return
+        self._tell_of_others(model or {})
         self.catalogue.welcome(node.digest)
         try:
             self._jobs.put_nowait((node, model or {}))
@@ -99,7 +102,7 @@ class FolderTier:
 
     def lost(self, error: DamagedPieceError) -> None:
         """A piece that was loaded turned out to be damaged: it is deleted."""
-        log.warning("%s: removed, and computed again", error)
+        warn(log, "%s: removed, and computed again", error)
         self.damaged += 1
         self.catalogue.remove([error.digest])
 
@@ -123,13 +126,28 @@ class FolderTier:
         self._jobs.put(None)
         self._writer.join()
 
+    def _tell_of_others(self, model: Mapping[str, str]) -> None:
+        """Once for each model: what lies here was computed with another tokenizer, say."""
+        said = frozenset(model.items())
+        if said in self._told:
+            return
+        self._told.add(said)
+        for what, count in self.catalogue.unlike(model).items():
+            warn(
+                log,
+                "%d cached pieces of %s were computed with another %s: not read, computed again",
+                count,
+                model["name"],
+                what,
+            )
+
     def _write_all(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
                 self._write(*job)
             except (OSError, SafetensorError) as error:
                 self.unwritten += 1
-                log.warning("cached piece not written, it stays in memory: %s", error)
+                warn(log, "cached piece not written, it stays in memory: %s", error)
             finally:
                 self._jobs.task_done()
                 del job

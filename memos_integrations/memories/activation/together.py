@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.prefix_tree import Lease
 from memos_integrations.memories.activation.rows import Row, joined, shown
 
@@ -43,7 +44,8 @@ class Together:
             if self._reason is None:
                 self._reason = _try(engine)
                 if self._reason:
-                    log.warning(
+                    warn(
+                        log,
                         "%s answers the requests of a batch in turn: %s",
                         engine.model.name,
                         self._reason,
