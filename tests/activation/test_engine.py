@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from memos_integrations.errors import InvalidInputError, KVCacheWarning
+from memos_integrations.memories.activation.admission import Rates
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
@@ -200,3 +202,25 @@ def test_prompts_that_make_no_sense() -> None:
         Prompt(())
     with pytest.raises(InvalidInputError, match="does not lie behind"):
         Prompt((1, 2, 3), (Span(1, 3, Source("a", 1)), Span(2, 3, Source("b", 1))))
+
+
+def test_the_load_rate_is_measured_where_pieces_are_read(tmp_path: Path) -> None:
+    """Not where they are in memory; and of a rounded piece it is that of what is restored."""
+    model, prompt = build("llama"), prompt_of(1, length=300)
+    for dtype in (None, "int8"):
+        tier = FolderTier(tmp_path / str(dtype), dtype=dtype)  # type: ignore[arg-type]
+        writes = ActivationEngine(model, tier=tier)
+        for _ in range(2):
+            logits(writes, prompt)
+        rates = writes.rates()
+        assert rates.measured and not rates.load_measured
+        assert rates.load_bytes_per_second == Rates().load_bytes_per_second
+        tier.flush()
+        reads = ActivationEngine(model, tier=tier)
+        started = time.perf_counter()
+        _, cached = logits(reads, prompt)
+        seconds = time.perf_counter() - started
+        measured = reads.rates()
+        assert measured.load_measured and not measured.measured, "it has computed next to nothing"
+        assert measured.load_bytes_per_second > cached * rates.bytes_per_token / seconds
+        tier.close()

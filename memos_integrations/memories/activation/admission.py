@@ -21,6 +21,9 @@ class Rates:
     load_bytes_per_second: float = 2e9
     bytes_per_token: float = 40_000.0
     measured: bool = False
+    """Whether prefill and bytes a token are."""
+    load_measured: bool = False
+    """Whether loading is: from the folder, as requests waited for it."""
 
 
 @dataclass(frozen=True)

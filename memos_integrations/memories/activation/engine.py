@@ -222,7 +222,7 @@ class ActivationEngine:
 
     def rates(self) -> Rates:
         """How fast this machine computes and loads keys and values; measured as it works."""
-        return self._tally.rates()
+        return self._tally.rates(self.tier.loads if self.tier is not None else None)
 
     def root(self, salt: str, **mode: str) -> str:
         """The digest under which a model's empty prefix stands, for whom the salt says.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ import torch
 import xxhash
 
 from memos_integrations.memories.activation.catalogue import Entry
+from memos_integrations.memories.activation.loads import Loads
 from memos_integrations.memories.activation.quantised import (
     Quantised,
     can_be_quantised,
@@ -54,10 +56,14 @@ class Place:
 
 
 class PieceOnDisk(Piece):
-    """A piece in a file: mapped, and each layer checked when a request first needs it."""
+    """A piece in a file: mapped, and each layer checked when a request first needs it.
 
-    def __init__(self, path: Path, digest: str, entry: Entry) -> None:
+    ``loads`` counts how long that takes.
+    """
+
+    def __init__(self, path: Path, digest: str, entry: Entry, loads: Loads | None = None) -> None:
         self._path, self._digest, self._entry = path, digest, entry
+        self._loads = Loads() if loads is None else loads
         self._lock = threading.Lock()
         self._read: dict[int, Pair] = {}
         self._mapped: torch.Tensor | None = None
@@ -74,7 +80,10 @@ class PieceOnDisk(Piece):
             return None
         with self._lock:
             if i not in self._read:
-                self._read[i] = _pair(self._checked(i, self._map()), self._entry.dtype)
+                started = time.perf_counter()
+                pair = _pair(self._checked(i, self._map()), self._entry.dtype)
+                self._loads.add(sum(one.nbytes for one in pair), time.perf_counter() - started)
+                self._read[i] = pair
             return self._read[i]
 
     def expect(self, layers: Collection[int]) -> None:

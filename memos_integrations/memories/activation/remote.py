@@ -62,7 +62,7 @@ class RemoteTier:
         pending: int = 256,
     ) -> None:
         self.folder, self.store, self.budget, self.patience = folder, store, budget, patience
-        self.dtype = folder.dtype
+        self.dtype, self.loads = folder.dtype, folder.loads
         self._gate, self._most = gate, pending
         self._news = threading.Condition(threading.RLock())
         self._index = Index()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from memos_integrations.memories.activation.admission import Rates
+from memos_integrations.memories.activation.loads import Loads
 from memos_integrations.memories.activation.usage import EngineStats, Usage
 
 
@@ -25,17 +27,25 @@ class Tally:
             copy.first_token_seconds = list(self._stats.first_token_seconds)
         return copy
 
-    def rates(self) -> Rates:
-        """How fast this machine computes and loads keys and values; measured as it works."""
+    def rates(self, loads: Loads | None = None) -> Rates:
+        """How fast this machine computes keys and values, and loads those of a folder.
+
+        Measured as it works; ``measured`` and ``load_measured`` say what is a guess still.
+        """
         with self._counting:
             tokens, seconds, held = self._work
-        if tokens < 64:
-            return Rates()
-        return Rates(
-            prefill_tokens_per_second=tokens / max(seconds, 1e-9),
-            bytes_per_token=held / tokens,
-            measured=True,
-        )
+        load = loads.rate() if loads is not None else None
+        rates = Rates()
+        if tokens >= 64:
+            rates = replace(
+                rates,
+                prefill_tokens_per_second=tokens / max(seconds, 1e-9),
+                bytes_per_token=held / tokens,
+                measured=True,
+            )
+        if load is not None:
+            rates = replace(rates, load_bytes_per_second=load, load_measured=True)
+        return rates
 
     def computed(self, tokens: int, seconds: float, size: int) -> None:
         """A piece was computed and kept: its tokens, how long that took, its bytes."""

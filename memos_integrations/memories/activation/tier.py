@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from memos_integrations.memories.activation.loads import Loads
 from memos_integrations.memories.activation.prefix_tree import Node
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.tensors import DamagedPieceError, Piece
@@ -15,6 +16,9 @@ class Tier(Protocol):
 
     dtype: str | None
     """``None``: what is loaded is bit for bit what was saved; else what it is rounded to."""
+
+    loads: Loads
+    """How fast pieces are read from there."""
 
     def load(self, digest: str, tokens: Sequence[int]) -> tuple[Piece, frozenset[Source]] | None:
         """The piece and every memory up to its end; ``None`` if it is not there, or damaged."""

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.memories.activation.catalogue import FORMAT, Catalogue, signed
 from memos_integrations.memories.activation.faults import warn
+from memos_integrations.memories.activation.loads import Loads
 from memos_integrations.memories.activation.piece_files import (
     PieceOnDisk,
     dtype_of,
@@ -60,6 +61,8 @@ class FolderTier:
         self.catalogue = Catalogue(catalogue) if isinstance(catalogue, Path) else catalogue
         self.budget = budget
         self.dtype: str | None = dtype
+        self.loads = Loads()
+        """How fast pieces are read from here."""
         self.damaged = 0
         """Pieces that were not what had been written."""
         self.unwritten = 0
@@ -79,7 +82,8 @@ class FolderTier:
         if entry.tokens != tuple(tokens):
             self.lost(DamagedPieceError(digest, "it holds other tokens"))
             return None
-        return PieceOnDisk(self.catalogue.path(digest), digest, entry), entry.sources
+        path = self.catalogue.path(digest)
+        return PieceOnDisk(path, digest, entry, self.loads), entry.sources
 
     def save(self, node: Node[Piece], model: Mapping[str, str] | None = None) -> None:
         """Write a piece soon; when the writer is far behind, it is left out."""
