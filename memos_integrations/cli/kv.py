@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -61,10 +62,20 @@ def stats(
 @kv.command(epilog=EXIT_CODES)
 def explain(
     id: IdArgument,
-    uses: Annotated[float, typer.Option("--uses", help="Uses in an hour, lately.")] = 1.0,
+    uses: Annotated[
+        float | None,
+        typer.Option(
+            "--uses",
+            help="Uses in an hour, lately.",
+            show_default="as often as in the last weeks, by the memory's own count",
+        ),
+    ] = None,
     tokens_per_second: Annotated[
-        float, typer.Option("--prefill", help="Tokens a second that the model reads.")
-    ] = 500.0,
+        float | None,
+        typer.Option(
+            "--prefill", help="Tokens a second that the model reads.", show_default="500, a guess"
+        ),
+    ] = None,
     user: UserOption = "me",
     namespace: NamespaceOption = None,
     path: PathOption = DEFAULT_PATH,
@@ -73,6 +84,7 @@ def explain(
 ) -> None:
     """Say whether a memory has a cache, and from how many uses on one pays."""
     with serve(as_json=as_json, debug=debug) as desk:
+        from memos_integrations.infrastructure.usage import HALF_LIFE_DAYS
         from memos_integrations.memories.activation.admission import AdmissionPolicy, Rates
         from memos_integrations.memories.activation.segments import Source
         from memos_integrations.memories.block import line
@@ -81,22 +93,37 @@ def explain(
         with open_store(path) as memory:
             cube = memory.session(user, namespace=read_namespace(namespace)).get(id)
             cached = Source(cube.id, cube.version) in memory.pieces.sources()
-        rates = Rates(prefill_tokens_per_second=tokens_per_second)
+        policy, rates = AdmissionPolicy(), Rates()
+        # No model is loaded here, so nothing is measured.
+        guesses = ["tokens", "bytes_per_token", "load_bytes_per_second"]
+        if tokens_per_second is None:
+            guesses.append("prefill_tokens_per_second")
+        else:
+            rates = replace(rates, prefill_tokens_per_second=tokens_per_second)
+        counted = cube.header.behaviour
+        lately = policy.heat_of(counted.heat, HALF_LIFE_DAYS * 86_400) if uses is None else uses
         tokens = about_tokens(line(cube))
-        decision = AdmissionPolicy().decide(tokens, uses, rates, cached=cached)
+        decision = policy.decide(tokens, lately, rates, cached=cached)
         document = {
             "id": cube.id,
             "version": cube.version,
             "cached": cached,
+            "uses": counted.uses,
+            "uses_an_hour": lately,
             "tokens": tokens,
             "worth_it": decision.admit,
             "expected_uses": decision.expected_uses,
             "break_even_uses": decision.break_even_uses,
             "saved_seconds_a_use": decision.saved_seconds,
             "build_seconds": decision.build_seconds,
+            "prefill_tokens_per_second": rates.prefill_tokens_per_second,
+            "load_bytes_per_second": rates.load_bytes_per_second,
+            "bytes_per_token": rates.bytes_per_token,
+            "guesses": guesses,
             "reason": decision.reason,
         }
-        desk.tell(document, lambda out: _print(out, document))
+        shown = {**document, "guesses": ", ".join(guesses)}
+        desk.tell(document, lambda out: _print(out, shown))
 
 
 @kv.command(epilog=EXIT_CODES)

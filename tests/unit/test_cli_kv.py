@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,39 @@ def test_explain_gives_figures(store: tuple[Path, list[str]]) -> None:
     assert often["break_even_uses"] == never["break_even_uses"] > 1
     shown = run("explain", ids[0], "--path", path)
     assert shown.exit_code == 0 and "break even uses" in shown.stdout
+
+
+def test_explain_takes_the_uses_that_were_counted(store: tuple[Path, list[str]]) -> None:
+    path, ids = store
+    with MemOS.open(path) as memory:
+        session = memory.session("me")
+        found = {session.search("walnuts", limit=1)[0].cube.id for _ in range(21)}
+    used = found.pop()
+    unused = next(one for one in ids if one != used)
+    often, never = (answer(run("explain", one, "--path", path, "--json")) for one in (used, unused))
+    assert often["uses"] == 21 and never["uses"] == never["expected_uses"] == 0
+    assert often["uses_an_hour"] == pytest.approx(21 / (7 * 24), rel=0.01)
+    assert often["expected_uses"] == pytest.approx(often["uses_an_hour"] * math.log(2))
+    given = answer(run("explain", ids[0], "--uses", "0.5", "--path", path, "--json"))
+    assert given["uses_an_hour"] == 0.5
+
+
+def test_explain_says_what_it_guesses(store: tuple[Path, list[str]]) -> None:
+    path, ids = store
+    guessed = answer(run("explain", ids[0], "--path", path, "--json"))
+    assert guessed["guesses"] == [
+        "tokens",
+        "bytes_per_token",
+        "load_bytes_per_second",
+        "prefill_tokens_per_second",
+    ]
+    assert all(isinstance(guessed[name], int | float) for name in guessed["guesses"])
+    told = answer(run("explain", ids[0], "--prefill", "50", "--path", path, "--json"))
+    assert "prefill_tokens_per_second" not in told["guesses"]
+    assert told["prefill_tokens_per_second"] == 50
+    assert told["build_seconds"] == pytest.approx(10 * guessed["build_seconds"])
+    shown = run("explain", ids[0], "--path", path).stdout
+    assert "guesses" in shown and "bytes_per_token, load_bytes_per_second" in shown
 
 
 def test_a_change_deletes_what_is_cached(store: tuple[Path, list[str]], model: Path) -> None:

@@ -65,6 +65,11 @@ class AdmissionPolicy:
         """A count of uses after so much time."""
         return float(heat * 0.5 ** (max(0.0, seconds) / self.half_life))
 
+    def heat_of(self, count: float, half_life: float) -> float:
+        """A count that halves every ``half_life`` seconds, as this policy counts: for uses that
+        come as steadily, the same number of them is expected."""
+        return count * self.half_life / half_life
+
     def expected(self, heat: float) -> float:
         """Uses until the horizon, if they go on as they did."""
         return heat * math.log(2) / self.half_life * self.horizon

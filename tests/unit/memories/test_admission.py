@@ -49,6 +49,13 @@ def test_uses_cool() -> None:
     assert policy.cooled(8.0, -5) == 8.0, "a clock that goes back heats nothing"
 
 
+def test_a_count_of_another_half_life() -> None:
+    """Of a use a minute, for long: both counts expect what will be."""
+    minute, week = AdmissionPolicy(half_life=3_600.0, horizon=7_200.0), 7 * 86_400.0
+    count = sum(0.5 ** (60 * i / week) for i in range(200_000))
+    assert minute.expected(minute.heat_of(count, week)) == pytest.approx(120, rel=0.01)
+
+
 @given(
     tokens=st.integers(1, 100_000),
     heat=st.floats(0, 1e6),
