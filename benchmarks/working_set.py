@@ -6,9 +6,9 @@ Zipf says, five of them in each turn's prompt. The same turns under four layouts
 - *no cache*: every turn reads its whole prompt.
 - *relevance*: prefix caching, memories in the order of relevance, as prompts usually have them.
 - *use*: ``RecallPolicy(order="use")``: those used most first, so that prompts begin alike.
-- *use + accelerator*: the same, and between two turns the prompts that begin with the hottest
-  memories are computed ahead.
-- *clairvoyant*: the order of true popularity, known from the start; prompts computed ahead.
+- *use + accelerator*: the same, and between two turns the chains that the accelerator chooses
+  are computed ahead. Uses do not cool, since turns have no clock here.
+- *clairvoyant*: the order of true popularity, known from the start; its chains computed ahead.
 
 Saved tokens are counted over all turns by the prefix tree itself; times are measured on the model
 over the last ``--timed`` turns; ``--timed 0`` only counts.
@@ -20,23 +20,28 @@ import argparse
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from _report import save, show
 
+from memos_integrations.accelerator import HOTTEST
+from memos_integrations.cube import Behaviour, Descriptive, Governance, Header, MemCube, Plaintext
+from memos_integrations.memories.activation.admission import AdmissionPolicy, Rates
+from memos_integrations.memories.activation.chains import chains
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.prefix_tree import PrefixTree, root_of
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.models.causal import CausalModel
+from memos_integrations.recall import in_use_order
 
 MEMORIES, RECALLED = 200, 5
 THINGS = ("boat", "lamp", "piano", "walnut tree", "red bicycle", "letter box", "beehive")
 PLACES = ("the old mill", "the harbour", "the school", "the station", "her aunt's house")
 HEADER = "You are the assistant of Maya. Answer shortly, and only from what is remembered.\n"
-
-Order = Callable[[Sequence[int]], list[int]]
 
 
 class Kept:
@@ -92,32 +97,55 @@ class Layout:
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
-        self.uses = [0] * MEMORIES
+        self.cubes = [_cube(one) for one in range(MEMORIES)]
+        self.number = {cube.id: one for one, cube in enumerate(self.cubes)}
 
     def order(self, memories: Sequence[int]) -> list[int]:
         if self.name == "relevance":
             return list(memories)
         if self.name == "clairvoyant":
             return sorted(memories, key=lambda one: self.world.rank[one])
-        return sorted(memories, key=lambda one: (-self.uses[one].bit_length(), one))
+        return [self.number[cube.id] for cube in in_use_order(self.cubes[one] for one in memories)]
 
     def used(self, memories: Sequence[int]) -> None:
         for one in memories:
-            self.uses[one] += 1
+            self.cubes[one] = _cube(one, self.uses(one) + 1)
+
+    def uses(self, memory: int) -> int:
+        return self.cubes[memory].header.behaviour.uses
 
     def ahead(self) -> list[list[int]]:
         """Beginnings of prompts worth computing while nobody waits."""
         if self.name == "clairvoyant":
-            hot = sorted(range(MEMORIES), key=lambda one: self.world.rank[one])[:6]
+            heat = [float(MEMORIES - self.world.rank[one]) for one in range(MEMORIES)]
         elif self.name == "use + accelerator":
-            hot = sorted(range(MEMORIES), key=lambda one: -self.uses[one])[:6]
-            hot = [one for one in hot if self.uses[one] >= 4]
+            heat = [float(self.uses(one)) for one in range(MEMORIES)]
         else:
             return []
+        hot = sorted(range(MEMORIES), key=lambda one: -heat[one])[:HOTTEST]
+        if self.name == "use + accelerator":
+            hot = [one for one in hot if self._is_worth_it(one)]
         hot = self.order(hot)
-        masks = range(1, 1 << len(hot))
-        chains = [[one for i, one in enumerate(hot) if mask >> i & 1] for mask in masks]
-        return [chain for chain in chains if len(chain) <= 3]
+        return chains(hot, [heat[one] for one in hot], shown=RECALLED)
+
+    def _is_worth_it(self, memory: int) -> bool:
+        tokens = len(self.world.lines[memory])
+        return AdmissionPolicy().decide(tokens, float(self.uses(memory)), Rates()).admit
+
+
+def _cube(memory: int, uses: int = 0) -> MemCube:
+    """A memory as the product's order sees it: its age and its uses."""
+    return MemCube(
+        id=str(uuid.UUID(int=memory)),
+        version=1,
+        namespace=("bench",),
+        header=Header(
+            descriptive=Descriptive(created_at=datetime(2026, 1, 1, tzinfo=UTC)),
+            governance=Governance(owner="bench"),
+            behaviour=Behaviour(uses=uses),
+        ),
+        payload=Plaintext(text=f"memory {memory}"),
+    )
 
 
 def count(world: World, name: str, each: int, budget: int) -> dict[str, float]:

@@ -7,23 +7,27 @@ often, so that a new conversation begins with their cache, also after one of the
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError, MemOSError
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.memories.activation.admission import AdmissionPolicy, Decision
+from memos_integrations.memories.activation.chains import chains
 from memos_integrations.memories.block import CLOSING, entries, line
 from memos_integrations.operation.scheduling.tiers import Form
 from memos_integrations.recall import in_use_order
 
 log = logging.getLogger(__name__)
 
+HOTTEST = 8
+"""Memories that are kept ready for each user and beginning of a prompt, at most."""
 WAITING = 256
 """Prompts that wait to be looked at; more are left out, and counted."""
 CHARACTERS_A_TOKEN = 4.0
@@ -51,14 +55,20 @@ class _Group:
     salt: str
     heat: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By cube id: uses, cooled, and when that was."""
+    shown: int = 0
+    """The most memories that one of them showed."""
+    ready: object = None
+    """What was computed ahead, and what the cache had let go of by then."""
 
 
 class Accelerator:
     """Precomputes the KV caches of memories that are used often, while nobody waits.
 
-    Give it prompts with :meth:`saw`; the callbacks of both frameworks do. ``hottest`` memories at
-    most are kept ready for each user and beginning of a prompt, those that ``policy`` finds worth
-    it, in the order in which ``RecallPolicy(order="use")`` shows them. Works only with a store.
+    Give it prompts with :meth:`saw`; the callbacks of both frameworks do. For each user and
+    beginning of a prompt it takes the ``hottest`` memories at most, those that ``policy`` finds
+    worth it, in the order in which ``RecallPolicy(order="use")`` shows them, and computes what
+    prompts with some of them begin with: see
+    :func:`~memos_integrations.memories.activation.chains.chains`. Works only with a store.
     """
 
     def __init__(
@@ -66,7 +76,7 @@ class Accelerator:
         chat: LocalChat,
         *,
         policy: AdmissionPolicy | None = None,
-        hottest: int = 8,
+        hottest: int = HOTTEST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if chat.store is None:
@@ -78,6 +88,7 @@ class Accelerator:
         self._lock = threading.Lock()
         self._groups: dict[tuple[str, str], _Group] = {}
         self._prompts: queue.Queue[_Seen | _Changed | None] = queue.Queue(WAITING)
+        self._closing = False
         self._seen = self._left_out = self._failed = self._precomputed = 0
         self._worker = threading.Thread(target=self._work, name="memos-accelerator", daemon=True)
         self._worker.start()
@@ -98,16 +109,19 @@ class Accelerator:
         self._prompts.join()
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker; what it has not computed ahead yet is left."""
+        self._closing = True
         self._prompts.put(None)
         self._worker.join()
 
     # Looking ------------------------------------------------------------------------------
 
     def report(self) -> dict[str, Any]:
-        """Hit rate, tokens saved, first-token times, and what was precomputed; JSON-plain."""
+        """Hit rate, tokens saved, first-token times, this machine's rates and whether they are
+        measured, and what was precomputed; JSON-plain."""
         return {
             **self.chat.stats(),
+            "rates": asdict(self.chat.engine.rates()),
             "prompts_seen": self._seen,
             "prompts_left_out": self._left_out,
             "precomputed_tokens": self._precomputed,
@@ -196,7 +210,9 @@ class Accelerator:
         header, now = text[: first[0]], self._clock()
         with self._lock:
             group = self._groups.setdefault((prompt.salt, header), _Group(header, prompt.salt))
-            for cube_id in {span.source.cube_id for span in prompt.spans}:
+            shown = {span.source.cube_id for span in prompt.spans}
+            group.shown = max(group.shown, len(shown))
+            for cube_id in shown:
                 heat, seconds = self._aged(group.heat.get(cube_id, (0.0, now)), now)
                 group.heat[cube_id] = self.policy.cooled(heat, seconds) + 1.0, now
             while len(self._groups) > GROUPS:
@@ -211,18 +227,36 @@ class Accelerator:
             self._precompute(group, self._clock())
 
     def _precompute(self, group: _Group, now: float, also: str | None = None) -> None:
+        """Compute what prompts with the hottest memories begin with; ``also`` is among them."""
+        with self._lock:
+            known = dict(group.heat)
         heat = {
-            cube_id: self.policy.cooled(*self._aged(known, now))
-            for cube_id, known in group.heat.items()
+            cube_id: self.policy.cooled(*self._aged(one, now)) if cube_id != also else math.inf
+            for cube_id, one in known.items()
         }
-        hot = sorted(heat, key=lambda one: (one != also, -heat[one]))[: self.hottest]
+        hot = sorted(heat, key=lambda one: -heat[one])[: self.hottest]
         cubes = self._store.vault.heads(hot)
         worth = [c for c in cubes if c.id == also or self._decide(c, heat[c.id]).admit]
         worth = in_use_order(worth)
-        if not worth:
+        chosen = chains(worth, [heat[cube.id] for cube in worth], shown=group.shown)
+        ready = self._state(chosen)
+        if ready == group.ready:
             return
         self._store.ledger.note(worth)
-        text = "\n".join([group.header + line(worth[0]), *map(line, worth[1:]), CLOSING, ""])
+        for chain in chosen:
+            if self._closing:
+                return
+            self._compute(group, chain)
+        group.ready = ready
+
+    def _state(self, chosen: Sequence[Sequence[MemCube]]) -> object:
+        """Equal as long as there is nothing new to compute."""
+        tree = self.chat.engine.tree.stats()
+        versions = [[(cube.id, cube.version) for cube in chain] for chain in chosen]
+        return versions, tree.evicted + tree.dropped, self.chat.known_memories()
+
+    def _compute(self, group: _Group, chain: Sequence[MemCube]) -> None:
+        text = "\n".join([group.header + line(chain[0]), *map(line, chain[1:]), CLOSING, ""])
         prompt = self.chat.read(text)
         if prompt.salt == group.salt:
             self._precomputed += self.chat.precompute(prompt, background=True)

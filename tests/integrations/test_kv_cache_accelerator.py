@@ -117,6 +117,7 @@ def test_an_agent_in_one_line(alice: MemorySession, chat: LocalChat) -> None:
     assert said["messages"][-1].content == bare["messages"][-1].content
     assert report["prompts_seen"] == 1 and report["failures"] == 0
     assert report["hits"] == 1 and report["requests"] == 2
+    assert report["rates"]["measured"] and not report["rates"]["load_measured"]
 
 
 def test_a_corrected_memory_is_computed_ahead(alice: MemorySession, chat: LocalChat) -> None:
@@ -136,6 +137,36 @@ def test_a_corrected_memory_is_computed_ahead(alice: MemorySession, chat: LocalC
     assert after.text in fresh[0]["content"]
     prompt = chat.prompt(fresh)
     assert chat.engine.cached(prompt) > 0.6 * len(prompt.tokens)
+
+
+def test_a_prompt_with_some_of_the_hottest_begins_warm(
+    alice: MemorySession, chat: LocalChat
+) -> None:
+    """Which no prompt before has begun with."""
+    watcher = Accelerator(chat, policy=EAGER)
+    watcher.saw(asked(alice))
+    watcher.flush()
+    cubes = sorted(alice.list(), key=lambda cube: cube.id)
+    some = [cubes[1], cubes[3], cubes[4]]
+    prompt = chat.prompt([{"role": "system", "content": block(some)}])
+    assert chat.engine.cached(prompt) >= prompt.spans[-1].end > 64
+    before = watcher.report()["precomputed_tokens"]
+    watcher.saw(asked(alice))
+    watcher.flush()
+    watcher.close()
+    assert watcher.report()["precomputed_tokens"] == before, "what is there costs nothing"
+
+
+def test_what_was_let_go_of_is_computed_again(alice: MemorySession, chat: LocalChat) -> None:
+    watcher = Accelerator(chat, policy=EAGER)
+    watcher.saw(asked(alice))
+    watcher.flush()
+    prompt = chat.prompt(asked(alice))
+    watcher.drop(alice.list()[0].id)
+    watcher.saw(asked(alice))
+    watcher.flush()
+    watcher.close()
+    assert chat.engine.cached(prompt) >= prompt.spans[-1].end
 
 
 def chat_sources(chat: LocalChat) -> set[Any]:
