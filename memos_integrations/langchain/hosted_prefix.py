@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.prefix_hits import PrefixHits
 
 
 class HostedPrefixCache(BaseCallbackHandler):
@@ -28,17 +28,22 @@ class HostedPrefixCache(BaseCallbackHandler):
     """
 
     def __init__(self, model: BaseChatModel | None = None) -> None:
-        self._model, self._lock = model, threading.Lock()
-        self._counts = dict.fromkeys(
-            ("requests", "hits", "prompt_tokens", "cached_tokens", "written_tokens", "warmed"), 0
-        )
+        self._model, self._hits = model, PrefixHits()
 
-    def warm(self, prefix: Sequence[BaseMessage], *, max_tokens_name: str = "max_tokens") -> int:
+    def warm(
+        self,
+        prefix: Sequence[BaseMessage],
+        *,
+        tools: Sequence[Any] = (),
+        max_tokens_name: str = "max_tokens",
+    ) -> int:
         """Let the model read ``prefix`` now; return how many of its tokens were cached already.
 
         ``prefix``: what prompts begin with, such as the system message with its memories. Servers
-        cache whole blocks of tokens, and what follows them does not matter. ``max_tokens_name`` is
-        the model's name for the limit of an answer. Raises what the model raises.
+        cache whole blocks of tokens, and what follows them does not matter. ``tools``: those of
+        the agent, in its order, as ``bind_tools`` takes them; servers write them before the
+        messages, so without them the prefix is another one. ``max_tokens_name`` is the model's
+        name for the limit of an answer. Raises what the model raises.
         """
         if self._model is None:
             raise InvalidInputError("warm needs a model: HostedPrefixCache(model)")
@@ -48,9 +53,9 @@ class HostedPrefixCache(BaseCallbackHandler):
             )
         asked = [*prefix, HumanMessage(content=".")]
         options: dict[str, Any] = {max_tokens_name: 1}
-        answer = self._model.invoke(asked, **options)
-        with self._lock:
-            self._counts["warmed"] += 1
+        model = self._model.bind_tools(tools) if tools else self._model
+        answer = model.invoke(asked, **options)
+        self._hits.warmed()
         return _read(answer)[1]
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
@@ -58,22 +63,11 @@ class HostedPrefixCache(BaseCallbackHandler):
         for generations in response.generations:
             one = generations[0] if generations else None
             if isinstance(one, ChatGeneration) and isinstance(one.message, AIMessage):
-                asked, cached, written = _read(one.message)
-                with self._lock:
-                    self._counts["requests"] += 1
-                    self._counts["hits"] += cached > 0
-                    self._counts["prompt_tokens"] += asked
-                    self._counts["cached_tokens"] += cached
-                    self._counts["written_tokens"] += written
+                self._hits.answered(*_read(one.message))
 
     def report(self) -> dict[str, Any]:
         """Requests, hits, tokens read from the cache and written to it, rates; JSON-plain."""
-        with self._lock:
-            counts: dict[str, Any] = dict(self._counts)
-        counts["hit_rate"] = counts["hits"] / counts["requests"] if counts["requests"] else 0.0
-        asked = counts["prompt_tokens"]
-        counts["saved_share"] = counts["cached_tokens"] / asked if asked else 0.0
-        return counts
+        return self._hits.report()
 
 
 def _read(message: BaseMessage) -> tuple[int, int, int]:
@@ -81,9 +75,18 @@ def _read(message: BaseMessage) -> tuple[int, int, int]:
     usage = message.usage_metadata if isinstance(message, AIMessage) else None
     if usage is None:
         return 0, 0, 0
-    details = usage.get("input_token_details") or {}
-    return (
-        usage["input_tokens"],
-        details.get("cache_read") or 0,
-        details.get("cache_creation") or 0,
-    )
+    read = written = 0
+    for name, tokens in (usage.get("input_token_details") or {}).items():
+        if name.endswith("cache_read"):  # also "priority_cache_read": OpenAI's service tiers
+            read += _count(tokens)
+        elif name.endswith(("cache_creation", *_BY_TIME)):
+            written += _count(tokens)
+    return usage["input_tokens"], read, written
+
+
+_BY_TIME = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+"""Anthropic's writes by how long they last; ``cache_creation`` is 0 where these are told."""
+
+
+def _count(tokens: object) -> int:
+    return tokens if isinstance(tokens, int) else 0

@@ -3,7 +3,8 @@
 ``MemOSMemory`` for chat engines and agents, ``MemOSMemoryBlock``, ``MemOSChatStore`` and
 ``MemOSAsyncChatStore`` for the host's own memories, ``MemOSToolSpec`` for agents,
 ``MemOSRetriever`` and ``MemOSEmbedding`` for retrieval, ``MemOSLLM`` for a local model that reads
-memories from their KV cache, ``KVCacheAccelerator`` for keeping that cache warm.
+memories from their KV cache, ``KVCacheAccelerator`` for keeping that cache warm,
+``HostedPrefixCache`` for the prefix cache of a hosted model.
 ``PostprocessorReranker`` lets any node postprocessor order what a search finds.
 """
 
@@ -24,6 +25,7 @@ from memos_integrations.llama_index.async_chat_store import MemOSAsyncChatStore
 from memos_integrations.llama_index.chat_store import MemOSChatStore
 from memos_integrations.llama_index.embedding import MemOSEmbedding
 from memos_integrations.llama_index.function_llm import MemOSFunctionLLM
+from memos_integrations.llama_index.hosted_prefix import HostedPrefixCache
 from memos_integrations.llama_index.llm import MemOSLLM
 from memos_integrations.llama_index.memory import MemOSMemory
 from memos_integrations.llama_index.memory_block import MemOSMemoryBlock
@@ -32,6 +34,7 @@ from memos_integrations.llama_index.retriever import MemOSRetriever
 from memos_integrations.llama_index.tool_spec import MemOSToolSpec
 
 __all__ = [
+    "HostedPrefixCache",
     "KVCacheAccelerator",
     "KVCacheCallbackHandler",
     "MemOSAsyncChatStore",
