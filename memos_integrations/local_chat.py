@@ -5,6 +5,7 @@ Both frameworks' chat models are thin skins over :class:`LocalChat`.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,9 +96,26 @@ class LocalChat:
             compiled=bool(compiled),
         )
         self.model = self.engine.model
-        self._serving = (
-            None if parameter_memory is None else Serving(self.engine, memory, parameter_memory)
-        )
+        self._memory, self._setting = memory, threading.Lock()
+        self._serving: Serving | None = None
+        self._served: Serving | None = None  # last, with what it has loaded
+        self.set_adapters(parameter_memory)
+
+    def set_adapters(self, parameter_memory: Wanted | ParameterMemory | None) -> None:
+        """Read the model through other adapters from the next request on; ``None``: through none.
+
+        ``parameter_memory`` as when the chat is made. Nothing is loaded anew but adapters that were
+        not read before, and requests under way go on with those that they began with. Thread-safe;
+        what cannot be used is :class:`InvalidInputError`, and changes nothing.
+        """
+        with self._setting:
+            if parameter_memory is None:
+                self._serving = None
+            elif self._served is None:
+                self._served = Serving(self.engine, self._memory, parameter_memory)
+                self._serving = self._served
+            else:
+                self._serving = self._served = self._served.reading(parameter_memory)
 
     # Prompts ------------------------------------------------------------------------------
 
@@ -239,10 +257,12 @@ class LocalChat:
     def known_memories(self) -> frozenset[tuple[str, int]]:
         """What the model knows without a prompt: the sources of the adapters that it is read
         through now, as (id, version). For :class:`RecallPolicy(skip_known=...)`."""
-        return frozenset() if self._serving is None else self._serving.known()
+        serving = self._serving
+        return frozenset() if serving is None else serving.known()
 
     def _engine_now(self, usage: Usage) -> ActivationEngine:
-        return self.engine if self._serving is None else self._serving.engine(usage)
+        serving = self._serving  # read once: it may be set meanwhile
+        return self.engine if serving is None else serving.engine(usage)
 
     def _engine_for(self, usages: Sequence[Usage]) -> ActivationEngine:
         """One for all requests of a batch: they read the same adapters."""

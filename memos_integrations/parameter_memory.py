@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -69,15 +70,10 @@ class Serving:
     ) -> None:
         if memory is None:
             raise InvalidInputError("parameter_memory is given, and no memory that has adapters")
-        policy = wanted if isinstance(wanted, ParameterMemory) else ParameterMemory(wanted)
         self._session = memory if isinstance(memory, MemorySession) else None
         self._vault = memory.vault if isinstance(memory, MemOS) else memory._vault
-        self._engine, self._stale = engine, policy.stale
-        self._weights = _weights(policy.adapters)
-        if self._weights is None and self._session is None:
-            raise InvalidInputError(
-                "parameter_memory=True means those of a session: give one as memory, or ids"
-            )
+        self._engine = engine
+        self._want(wanted)
         try:
             from memos_integrations.memories.parameter import serving, storage
         except ImportError as error:
@@ -87,6 +83,12 @@ class Serving:
         self._model = storage.fingerprint_of(engine.model)
         self._readers = serving.Readers(engine.model, partial(content_of, self._vault))
         self._vault.watch_erasures(lambda ids: self._readers.clear())
+
+    def reading(self, wanted: Wanted | ParameterMemory) -> Serving:
+        """One that reads other adapters, and shares those that are loaded."""
+        other = copy(self)
+        other._want(wanted)
+        return other
 
     def engine(self, usage: Usage) -> ActivationEngine:
         """For one request; ``usage`` says which adapters it reads, and which are stale.
@@ -115,6 +117,14 @@ class Serving:
         return frozenset(behind)
 
     # Within -------------------------------------------------------------------------------
+
+    def _want(self, wanted: Wanted | ParameterMemory) -> None:
+        policy = wanted if isinstance(wanted, ParameterMemory) else ParameterMemory(wanted)
+        self._stale, self._weights = policy.stale, _weights(policy.adapters)
+        if self._weights is None and self._session is None:
+            raise InvalidInputError(
+                "parameter_memory=True means those of a session: give one as memory, or ids"
+            )
 
     def _through(self, found: _Found) -> Through:
         from memos_integrations.memories.activation.through import Through

@@ -29,6 +29,7 @@ from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.block import block
+from memos_integrations.memories.parameter import storage
 from memos_integrations.memories.parameter.distilling import Distillation
 from memos_integrations.memories.parameter.gate import GatePolicy
 from memos_integrations.memories.parameter.lora import LoraShape
@@ -255,6 +256,93 @@ def test_several_at_once_and_what_cannot_be_served(store: MemOS, tmp_path: Path)
         ParameterMemory(stale="drop")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="parameter_memory and chat"):
         ChatMemOS(maya, chat=plain, parameter_memory=True)
+
+
+def test_two_adapters_with_weights_are_the_sum_of_their_shares(store: MemOS) -> None:
+    model, maya = build(), store.session("maya")
+    one = learned(maya, model)
+    two = maya.distill(maya.add(list(FACTS[2:])), model=model, how=STRONG)
+    messages, shares = asked(maya), {one.id: 0.5, two.id: -1.5}
+    plain, merged = LocalChat(maya, model), build()
+    for cube in (one, two):
+        content = maya._vault.blobs.get(cube.payload.blob)  # type: ignore[union-attr]
+        adapter = storage.from_bytes(content)
+        share = shares[cube.id] * adapter.manifest.alpha / adapter.manifest.rank
+        for layer in adapter.manifest.layers:
+            a, b = (adapter.tensors[f"{layer}.lora_{kind}.weight"] for kind in "AB")
+            with torch.no_grad():
+                merged.model.get_submodule(layer).weight.add_(b @ a, alpha=share)
+    found, usage = bits(_with(maya, plain, shares), messages)
+    assert set(usage.adapters) == {one.id, two.id}
+    assert torch.allclose(
+        _logits(found), _logits(bits(LocalChat(maya, merged), messages)[0]), atol=1e-3
+    )
+    for other in (None, [one, two], {one.id: 0.5}, {one.id: -1.5, two.id: 0.5}):
+        said, _ = bits(_with(maya, plain, other), messages)
+        assert not torch.allclose(_logits(found), _logits(said), atol=1e-2)
+    assert bits(_with(maya, plain, dict(reversed(shares.items()))), messages)[0] == found
+
+
+def _logits(found: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(found), dtype=torch.float32)
+
+
+def test_adapters_are_set_for_the_next_requests(store: MemOS) -> None:
+    model, maya = build(), store.session("maya")
+    one = learned(maya, model)
+    two = maya.distill(maya.add(list(FACTS[2:])), model=model, how=STRONG)
+    chat, messages, sampling = LocalChat(maya, model), asked(maya), Sampling(max_new_tokens=6)
+    fixed = {
+        wanted: bits(_with(maya, chat, wanted), messages) for wanted in (None, one.id, two.id, True)
+    }
+    assert len({said for said, _ in fixed.values()}) == 4
+    for wanted in (one.id, None, two.id, True, one.id, None):
+        chat.set_adapters(wanted)
+        said, usage = bits(chat, messages)
+        assert (said, usage.adapters) == (fixed[wanted][0], fixed[wanted][1].adapters)
+        assert bool(chat.known_memories()) is (wanted is not None)
+    with pytest.raises(InvalidInputError, match="stale"):
+        chat.set_adapters(ParameterMemory(stale="drop"))  # type: ignore[arg-type]
+    chat.set_adapters(ParameterMemory({one.id: 1}, stale="refuse"))
+    with pytest.raises(InvalidInputError, match="weight"):
+        chat.set_adapters({two.id: float("nan")})
+    assert bits(chat, messages)[0] == fixed[one.id][0], "a refused one changes nothing"
+    prompt = chat.prompt([{"role": "user", "content": ASKED}])
+    whole = chat.answer(prompt, sampling).text
+    usage = Usage()
+    begun = chat.stream(prompt, sampling, usage=usage)
+    words = next(begun)
+    chat.set_adapters(None)
+    assert words + "".join(begun) == whole != chat.answer(prompt, sampling).text
+    assert usage.adapters == (one.id,)
+    named = LocalChat(store, model)
+    with pytest.raises(InvalidInputError, match="session"):
+        named.set_adapters(True)
+    named.set_adapters(one)
+    assert bits(named, messages)[0] == fixed[one.id][0]
+    with pytest.raises(InvalidInputError, match="no memory"):
+        LocalChat(None, model).set_adapters(one)
+
+
+def test_adapters_are_set_while_others_ask(store: MemOS) -> None:
+    model, maya = build(), store.session("maya")
+    one, two = learned(maya, model).id, maya.distill(maya.add(FACTS[2]), model=model, how=STRONG).id
+    chat, messages = LocalChat(maya, model), asked(maya)
+    right = {
+        (): bits(chat, messages)[0],
+        (one,): bits(_with(maya, chat, one), messages)[0],
+        (two,): bits(_with(maya, chat, two), messages)[0],
+    }
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(bits, chat, messages) for _ in range(24)]
+        for wanted in [one, two, None] * 20:
+            chat.set_adapters(wanted)
+        found = [future.result() for future in asking]
+    assert all(said == right[usage.adapters] for said, usage in found)
+    chat.set_adapters(True)
+    maya.forget(one)
+    said, usage = bits(chat, messages)
+    assert (said, usage.adapters) == (right[two,], (two,))
 
 
 def test_an_altered_file_is_told_from_a_missing_one(store: MemOS) -> None:
