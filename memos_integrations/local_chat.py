@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from memos_integrations.errors import InvalidInputError, MissingExtraError
-from memos_integrations.infrastructure.vault import MemVault
-from memos_integrations.memories.activation.gate import Gate
+from memos_integrations.errors import InvalidInputError
+from memos_integrations.local_engine import GIB, engine_for, store_of
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.activation.words import Words
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from memos_integrations.memories.activation.engine import ActivationEngine
     from memos_integrations.memories.activation.sampling import Sampling
     from memos_integrations.models.causal import CausalModel
-
-GIB = 1 << 30
 
 
 @dataclass
@@ -57,6 +54,7 @@ class LocalChat:
         model: CausalModel | str | Path | None = None,
         *,
         budget: int = 2 * GIB,
+        ram_budget: int | None = None,
         disk_budget: int = 20 * GIB,
         disk_dtype: Literal["int8"] | None = None,
         remote: str | Path | None = None,
@@ -68,6 +66,8 @@ class LocalChat:
         """``model``: loaded, a hub id, a folder, or ``None`` for the bundled one.
 
         ``budget`` and ``disk_budget`` are bytes of keys and values in memory and in the store.
+        ``ram_budget``: bytes in RAM of what a GPU has no room for; ``None``: 4 GiB, and none where
+        the model is on the CPU.
         ``disk_dtype="int8"``: what lies in the store is rounded to eight bits. That takes half to
         a quarter of the room, and answers that read it are near-exact: ``usage`` says which.
         ``remote``: a URL of fsspec (``s3://bucket/kv``) or a folder, where caches lie below the
@@ -79,16 +79,17 @@ class LocalChat:
         all of the session's namespace, ids, ids with weights, or a
         :class:`~memos_integrations.parameter_memory.ParameterMemory`.
         """
-        store = _store(memory)
+        store = store_of(memory)
         self._namespace = memory.namespace if isinstance(memory, MemorySession) else None
         self._ledger = store.ledger if store is not None else Ledger()
         self.store = store
         """Whose memories, if any."""
-        self.engine = engine or _engine(
+        self.engine = engine or engine_for(
             store,
             memory,
             model,
             budget=budget,
+            ram_budget=ram_budget,
             disk_budget=disk_budget,
             disk_dtype=disk_dtype,
             remote=remote,
@@ -289,12 +290,16 @@ class LocalChat:
             "bytes": tree.bytes,
             "evicted": tree.evicted,
         }
+        if self.engine.ram is not None:
+            ram = self.engine.ram.stats()
+            plain |= {"ram_pieces": ram.pieces, "ram_bytes": ram.bytes, "ram_hits": ram.hits}
         if self.store is not None:
             plain |= {
                 "disk_pieces": len(self.store.pieces),
                 "disk_bytes": self.store.pieces.bytes,
             }
-        report = getattr(self.engine.tier, "report", None)
+        below = self.engine.tier if self.engine.ram is None else self.engine.ram.below
+        report = getattr(below, "report", None)
         if report is not None:
             plain["remote"] = report()
         return plain
@@ -322,65 +327,6 @@ def shared_or_new(
             f"LocalChat(..., {given[0]}=...)"
         )
     return chat
-
-
-def _store(memory: object) -> MemOS | None:
-    if memory is None or isinstance(memory, MemOS):
-        return memory
-    if isinstance(memory, MemorySession):
-        return MemOS.at(memory.store)
-    raise InvalidInputError(f"memory is {memory!r}: give a MemOS, or a session of one")
-
-
-def _engine(
-    store: MemOS | None,
-    memory: MemOS | MemorySession | None,
-    model: CausalModel | str | Path | None,
-    *,
-    budget: int,
-    disk_budget: int,
-    disk_dtype: Literal["int8"] | None,
-    remote: str | Path | None,
-    remote_budget: int | None,
-    compiled: bool,
-) -> ActivationEngine:
-    for name, given in (("disk_dtype", disk_dtype), ("remote", remote)):
-        if store is None and given is not None:
-            raise InvalidInputError(f"{name} is given, and no memory whose caches it is about")
-    try:
-        from memos_integrations.memories.activation.engine import ActivationEngine
-        from memos_integrations.memories.activation.remote import RemoteTier
-        from memos_integrations.memories.activation.tiers import FolderTier
-        from memos_integrations.models.causal import CausalModel
-    except ImportError as error:
-        raise MissingExtraError(
-            f"a local model needs {error.name}: pip install 'memos-integrations[activation]'"
-        ) from error
-    elsewhere = store.remotes.at(remote) if store is not None and remote is not None else None
-    loaded = model if isinstance(model, CausalModel) else CausalModel.load(model)
-    if store is None:
-        return ActivationEngine(loaded, budget=budget, compiled=compiled)
-
-    folder = FolderTier(store.pieces, budget=disk_budget, dtype=disk_dtype)
-    tier: FolderTier | RemoteTier = folder
-    if elsewhere is not None:
-        tier = RemoteTier(folder, elsewhere, gate=_gate(store.vault), budget=remote_budget)
-    asker = memory._vault if isinstance(memory, MemorySession) else store.vault
-    engine = ActivationEngine(
-        loaded, budget=budget, tier=tier, gate=_gate(asker), compiled=compiled
-    )
-    store.vault.watch(engine.drop_cubes)
-    return engine
-
-
-def _gate(vault: MemVault) -> Gate:
-    """Which versions do not stand any more, or may not be read by whose vault it is."""
-
-    def forbidden(sources: Collection[Source]) -> Collection[Source]:
-        gone = vault.outdated([(one.cube_id, one.version) for one in sources])
-        return [Source(*one) for one in gone]
-
-    return forbidden
 
 
 def _also(known: Sequence[frozenset[Source]], spans: Sequence[Span]) -> frozenset[Source]:

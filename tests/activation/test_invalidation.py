@@ -95,7 +95,8 @@ class Store(RuleBasedStateMachine):
     def open(self) -> None:
         root = Path(self.folder.name)
         self.memory = MemOS.open(root / "store", embedder=WordEmbedder(), clock=self.clock)
-        self.chat = LocalChat(self.memory, MODEL, remote=root / "there")
+        room = {"budget": 150_000, "ram_budget": 10_000_000}  # in the tree, for one prompt or two
+        self.chat = LocalChat(self.memory, MODEL, remote=root / "there", **room)
         self.reader = LocalChat(self.session("ann", READER), MODEL)
 
     def session(self, user: str, principal: str | None = None) -> MemorySession:
@@ -244,6 +245,8 @@ class Store(RuleBasedStateMachine):
         for chat in (self.chat, self.reader):
             for node in chat.engine.tree.nodes():
                 self.check(node.sources)
+        assert self.chat.engine.ram is not None
+        self.check(self.chat.engine.ram.sources())
         self.check(self.memory.pieces.sources())
 
     def check_elsewhere(self) -> None:

@@ -37,6 +37,7 @@ from memos_integrations.memories.activation.prefix_tree import (
     TreeStats,
     root_of,
 )
+from memos_integrations.memories.activation.ram import ram_for
 from memos_integrations.memories.activation.sampling import Sampling
 from memos_integrations.memories.activation.segments import Prompt, Source
 from memos_integrations.memories.activation.tally import Tally
@@ -65,9 +66,10 @@ T = TypeVar("T")
 class ActivationEngine:
     """Serves one model to many requests at a time. Thread-safe.
 
-    ``budget`` bytes of keys and values stay in memory, on the model's device; ``tier`` keeps more
-    below. ``gate`` is asked at each use which memories may not be served. ``compiled``: answers of
-    single requests are decoded by a compiled forward (see :mod:`.compiled`), if that can be.
+    ``budget`` bytes of keys and values stay in memory, on the model's device, and ``ram_budget``
+    bytes of what goes from there in RAM (see :func:`.ram_for`); ``tier`` keeps more below.
+    ``gate`` is asked at each use which memories may not be served. ``compiled``: answers of single
+    requests are decoded by a compiled forward (see :mod:`.compiled`), if that can be.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ActivationEngine:
         model: CausalModel,
         *,
         budget: int = 2 * GIB,
+        ram_budget: int | None = None,
         tier: Tier | None = None,
         gate: Gate = allow,
         compiled: bool = False,
@@ -84,8 +87,10 @@ class ActivationEngine:
         """Why the model runs uncached; empty if it does not."""
         if self.refused:
             warn(log, "%s runs without a KV cache of memories: %s", model.name, self.refused)
-        self.tier, self.gate = tier, gate
-        self.tree: PrefixTree[Piece] = PrefixTree(budget)
+        self.ram = None if self.refused else ram_for(model.device.type, tier, ram_budget)
+        self.tier, self.gate = self.ram or tier, gate
+        keep = self.ram.keep if self.ram is not None else None
+        self.tree: PrefixTree[Piece] = PrefixTree(budget, evicted=keep)
         self._turns = Turns()
         self._tally = Tally()
         self._together = Together()
@@ -213,8 +218,10 @@ class ActivationEngine:
         return len(dropped)
 
     def clear(self) -> None:
-        """Forget every piece in memory."""
+        """Forget every piece in memory, on the model's device and in RAM."""
         self.tree.clear()
+        if self.ram is not None:
+            self.ram.clear()
 
     def stats(self) -> tuple[EngineStats, TreeStats]:
         """What happened so far."""
@@ -283,8 +290,7 @@ class ActivationEngine:
     @property
     def _before(self) -> int:
         """Positions in front of the prompt."""
-        through = self._through
-        return through.prefix.tokens if through is not None and through.prefix is not None else 0
+        return self._through.before if self._through is not None else 0
 
     def _lookup(self, prompt: Prompt) -> Lease[Piece]:
         """The longest prefix that is cached and may be served now."""
@@ -320,7 +326,7 @@ class ActivationEngine:
         return at
 
     def _forbid(self, sources: Collection[Source]) -> None:
-        dropped = self.tree.drop(sources)
+        dropped = {*self.tree.drop(sources), *(self.ram.drop(sources) if self.ram else ())}
         if self.tier is not None:
             self.tier.remove(dropped)
         self._tally.invalidated(len(dropped))
@@ -334,8 +340,7 @@ class ActivationEngine:
             return None
         piece, sources = found
         length = (parent.length if parent else 0) + len(tokens)
-        piece = piece.to(self.model.device)
-        return Node(digest, parent, tuple(tokens), piece, sources, length)
+        return Node(digest, parent, tuple(tokens), piece.to(self.model.device), sources, length)
 
     def _keep(
         self, prompt: Prompt, lease: Lease[Piece], tokens: tuple[int, ...], cache: Any, usage: Usage

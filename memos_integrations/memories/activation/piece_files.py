@@ -96,6 +96,12 @@ class PieceOnDisk(Piece):
             places = [place for at in wanted for place in self._places[at]]
         _read_ahead(self._path, places)
 
+    def in_ram(self) -> Piece:
+        """The same as tensors of its own, which do not lie in the file."""
+        pairs = [self.layer(i) for i in range(len(self))]
+        own = [None if pair is None else (pair[0].clone(), pair[1].clone()) for pair in pairs]
+        return Piece(own, approximate=self.approximate)
+
     def check(self) -> None:
         """Check all layers now; raises :class:`DamagedPieceError`."""
         with self._lock:

@@ -104,11 +104,19 @@ class PrefixTree(Generic[P]):
     """Finds the longest cached prefix. Thread-safe; holds at most ``budget`` bytes.
 
     What is leased is never evicted, so a tree whose nodes are all in use takes nothing more in.
+    ``evicted`` is told of each node that goes for room, under the lock of the tree: it returns at
+    once, and asks the tree nothing.
     """
 
-    def __init__(self, budget: int, *, value: Value[P] = least_recently_used) -> None:
+    def __init__(
+        self,
+        budget: int,
+        *,
+        value: Value[P] = least_recently_used,
+        evicted: Callable[[Node[P]], None] | None = None,
+    ) -> None:
         self.budget = budget
-        self._value = value
+        self._value, self._tell = value, evicted
         self._lock = threading.RLock()
         self._nodes: dict[str, Node[P]] = {}
         self._of: dict[Source, set[str]] = {}
@@ -302,8 +310,11 @@ class PrefixTree(Generic[P]):
             free = [one for one in self._nodes.values() if not one.leases and not one.children]
             if not free:
                 return False
-            self._remove(min(free, key=self._value))
+            least = min(free, key=self._value)
+            self._remove(least)
             self._evicted += 1
+            if self._tell is not None:
+                self._tell(least)
         return True
 
 

@@ -61,6 +61,17 @@ class Piece:
         """The same on another device; each layer goes there when it is first needed."""
         return self if device.type == "cpu" else _PieceElsewhere(self, device)
 
+    def in_ram(self) -> Piece:
+        """The same, all of its tensors in RAM: neither on another device nor in a file.
+
+        Raises :class:`DamagedPieceError` if it is read from a file that is not what was written.
+        """
+        layers = [self.layer(i) for i in range(len(self))]
+        if all(t.device.type == "cpu" for pair in layers if pair for t in pair):
+            return self
+        there = [None if pair is None else (pair[0].cpu(), pair[1].cpu()) for pair in layers]
+        return Piece(there, approximate=self.approximate)
+
 
 def rounded(pieces: Iterable[Piece]) -> int:
     """Tokens of those that are rounded, or were computed behind rounded ones."""
@@ -71,26 +82,34 @@ class _PieceElsewhere(Piece):
     """A piece on a device, of which a layer is copied there when it is first needed."""
 
     def __init__(self, piece: Piece, device: torch.device) -> None:
-        self._piece, self._device = piece, device
+        self._piece: Piece | None = piece
+        """Where it comes from, until all of it is on the device."""
+        self._device, self._count = device, len(piece)
         self._lock = threading.Lock()
-        self._there: dict[int, Pair] = {}
+        self._there: dict[int, Pair | None] = {}
         self.approximate, self.nbytes, self.tokens = piece.approximate, piece.nbytes, piece.tokens
 
     def __len__(self) -> int:
-        return len(self._piece)
+        return self._count
 
     def layer(self, i: int) -> Pair | None:
         """Keys and values of one layer, on the device."""
         with self._lock:
-            if i not in self._there:
+            if i not in self._there and self._piece is not None:
                 pair = self._piece.layer(i)
-                if pair is None:
-                    return None
-                self._there[i] = pair[0].to(self._device), pair[1].to(self._device)
+                there = pair and (pair[0].to(self._device), pair[1].to(self._device))
+                self._there[i] = there
+                if len(self._there) == self._count:
+                    self._piece = None
             return self._there[i]
 
     def expect(self, layers: Collection[int]) -> None:
-        self._piece.expect(layers)
+        if (piece := self._piece) is not None:
+            piece.expect(layers)
+
+    def in_ram(self) -> Piece:
+        piece = self._piece
+        return piece.in_ram() if piece is not None else super().in_ram()
 
 
 class _Growing:

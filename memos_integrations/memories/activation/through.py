@@ -20,3 +20,8 @@ class Through:
     """The adapters, and what they were made of."""
     prefix: Piece | None = None
     """Trained keys and values in front of the prompt."""
+
+    @property
+    def before(self) -> int:
+        """Positions in front of the prompt."""
+        return self.prefix.tokens if self.prefix is not None else 0
