@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.memories.activation.faults import warn
+from memos_integrations.memories.activation.loads import Loads
 from memos_integrations.memories.activation.prefix_tree import Node
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.activation.tensors import DamagedPieceError, Piece
@@ -67,6 +68,7 @@ class RamTier:
             raise InvalidInputError(f"the budget in RAM is {budget!r}: give bytes, from 1 on")
         self.below, self.budget = below, budget
         self.dtype: str | None = below.dtype if below is not None else None
+        self.loads = below.loads if below is not None else Loads()
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # what was used last stands last
         self._bytes = self._hits = self._evicted = self._left_out = 0
