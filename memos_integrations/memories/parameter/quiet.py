@@ -31,8 +31,8 @@ def second_moments(
 ) -> dict[str, torch.Tensor]:
     """Of the inputs of these layers, ``(in, in)`` by layer, over all tokens but a text's first.
 
-    Float32, on the CPU. Layers that read one and the same tensor share one moment. The first token
-    is the same in every text, and models park what they do not need there.
+    Float32, on the layers' device. Layers that read one and the same tensor share one moment. The
+    first token is the same in every text, and models park what they do not need there.
     """
     seen = views.view(model)  # what others ask of the model meanwhile is not counted
     sums = _Sums(seen, list(layers))
@@ -58,12 +58,16 @@ def dampings(moments: dict[str, torch.Tensor], share: float) -> Iterator[tuple[l
 
 
 def damping(moment: torch.Tensor, share: float) -> torch.Tensor:
-    """M of a layer, ``(in, in)``, symmetric: between 0 and 1 in every direction."""
-    energies, directions = torch.linalg.eigh(moment.double())
+    """M of a layer, ``(in, in)``, symmetric: between 0 and 1 in every direction.
+
+    Computed in float64 where the moment is, or on the CPU if its device has no such numbers.
+    """
+    at = "cpu" if moment.device.type == "mps" else moment.device
+    energies, directions = torch.linalg.eigh(moment.to(at).double())
     energies = energies.clamp(min=0)
     kept = (1 + energies / (share * energies.mean().clamp(min=1e-12))).rsqrt()
     made: torch.Tensor = (directions * kept) @ directions.T
-    return made.float()
+    return made.float().to(moment.device)
 
 
 class Damped(torch.nn.Module):
@@ -136,7 +140,7 @@ class _Sums:
                 return
             if self._lead(name, given[0]) == name:
                 x = given[0].detach()[counts.to(given[0].device)].float()
-                moment = (x.T @ x).cpu()
+                moment = x.T @ x
                 so_far = self._found.get(name)
                 self._found[name] = moment if so_far is None else so_far.add_(moment)
 
