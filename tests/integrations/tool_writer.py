@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,8 +32,9 @@ class ToolWriter(ActivationEngine):
 
     def prefill(self, prompt: Prompt, usage: Usage | None = None) -> Prefilled:
         read = super().prefill(prompt, usage)
-        read.logits = raised(read.logits, self.script(prompt)[0])
-        return read
+        script = self.script(prompt)
+        read.logits = raised(read.logits, script[0])
+        return _Read(**vars(read), before=len(prompt.tokens), script=script)
 
     def why_in_turn(self) -> str:
         return "the rule is about one answer"
@@ -42,16 +44,23 @@ class ToolWriter(ActivationEngine):
         answer = written(self.model.decode(prompt.tokens))
         return [*self.model.encode(answer, special=False), self.model.tokenizer.eos_token_id]
 
-    def _behind(self, read: Prefilled, prompt: Prompt, most: int) -> Decoding:
-        return _Scripted(self, read, len(prompt.tokens), self.script(prompt))
+    def _behind(self, read: Prefilled) -> Decoding:
+        assert isinstance(read, _Read)
+        return _Scripted(self, read)
+
+
+@dataclass
+class _Read(Prefilled):
+    """A prompt of so many tokens, and what is written behind it."""
+
+    before: int
+    script: list[int]
 
 
 class _Scripted(Decoding):
-    def __init__(
-        self, engine: ActivationEngine, read: Prefilled, before: int, script: list[int]
-    ) -> None:
+    def __init__(self, engine: ActivationEngine, read: _Read) -> None:
         super().__init__(engine, read)
-        self._before, self._script = before, script
+        self._before, self._script = read.before, read.script
 
     def next(self, so_far: Sequence[int]) -> torch.Tensor:
         return raised(super().next(so_far), self._script[len(so_far) - self._before])
