@@ -106,8 +106,13 @@ _TOKENIZER = Tokenizer(WordLevel({f"w{i}": i for i in range(WORDS)}, "w0"))
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> CausalModel:
     """A model with random weights, the same each time."""
+    return model_from({**CONFIGS, **REFUSED}[name](), name, dtype)
+
+
+def model_from(config: Any, name: str, dtype: torch.dtype = torch.float32) -> CausalModel:
+    """The same for a config."""
     torch.manual_seed(7)
-    model = hf.AutoModelForCausalLM.from_config({**CONFIGS, **REFUSED}[name]())
+    model = hf.AutoModelForCausalLM.from_config(config)
     tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=_TOKENIZER)
     return CausalModel(model.to(dtype), tokenizer, name=name)
 

@@ -31,7 +31,6 @@ from memos_integrations.memories.activation.joined import (
     deviations,
     join,
     read_again,
-    shortest_window,
     why_not_again,
     why_not_joined,
 )
@@ -44,6 +43,7 @@ from memos_integrations.memories.activation.tensors import (
     Piece,
     fork,
     fresh_piece,
+    shortest_window,
 )
 from memos_integrations.memories.activation.usage import Usage
 

@@ -23,9 +23,11 @@ from memos_integrations.memories.activation.batch import BATCH, Batch
 from memos_integrations.memories.activation.compiled import Compiled
 from memos_integrations.memories.activation.decoding import Decoding, Prefilled
 from memos_integrations.memories.activation.faults import warn
+from memos_integrations.memories.activation.forking import forking
 from memos_integrations.memories.activation.forwards import (
     OwnCache,
     Turns,
+    read_behind,
     takes_positions,
     with_head,
 )
@@ -47,7 +49,6 @@ from memos_integrations.memories.activation.tensors import (
     fork,
     fresh_piece,
     rounded,
-    why_not,
 )
 from memos_integrations.memories.activation.through import Through
 from memos_integrations.memories.activation.tier import Tier
@@ -83,7 +84,9 @@ class ActivationEngine:
         compiled: bool = False,
     ) -> None:
         self.model = model
-        self.refused = why_not(model.model.config)
+        tried = forking(model)
+        self._keeps = tried.keeps
+        self.refused = tried.reason
         """Why the model runs uncached; empty if it does not."""
         if self.refused:
             warn(log, "%s runs without a KV cache of memories: %s", model.name, self.refused)
@@ -282,7 +285,7 @@ class ActivationEngine:
     def _stand_on(self, lease: Lease[Piece]) -> Any:
         """A cache of the model that begins with what is leased."""
         if self.refused:
-            return OwnCache()
+            return OwnCache(keeps=self._keeps)
         prefix = self._through.prefix if self._through is not None else None
         pieces = [one.payload for one in lease.nodes]
         return fork(self.model.model.config, pieces if prefix is None else [prefix, *pieces])
@@ -378,23 +381,11 @@ class ActivationEngine:
     ) -> torch.Tensor:
         """The model reads ``tokens`` behind ``at`` others; the next token's logits, if ``head``."""
         turn = self._turns.background if background else self._turns.foreground
-        device = self.model.device
         with turn(), torch.inference_mode():
-            given: dict[str, Any] = {
-                "input_ids": torch.tensor([list(tokens)], device=device),
-                "use_cache": True,
-            }
+            model = self.model.model
             if isinstance(cache, OwnCache):
-                return cache.forward(self.model.model, given)
-            given["past_key_values"] = cache
-            given["attention_mask"] = torch.ones(
-                1, self._before + at + len(tokens), dtype=torch.long, device=device
-            )
-            if not head:
-                self.model.model.base_model(**given)
-                return torch.empty(0)
-            logits: torch.Tensor = self._heads(given)[0, -1]
-            return logits.float()
+                return cache.forward(model, torch.tensor([list(tokens)], device=model.device))
+            return read_behind(model, self._heads, cache, tokens, self._before + at, head=head)
 
     def _count(self, usage: Usage) -> None:
         self._tally.request(usage, uncached=bool(self.refused))

@@ -210,15 +210,6 @@ def why_not_again(engine: ActivationEngine, tokens: Sequence[int]) -> str:
     return ""
 
 
-def shortest_window(config: Any) -> int | None:
-    """Tokens of a model's shortest sliding window, if it has any."""
-    layers = DynamicCache(config=config.get_text_config(decoder=True)).layers
-    return min(
-        (int(one.sliding_window) for one in layers if type(one) is DynamicSlidingWindowLayer),
-        default=None,
-    )
-
-
 def _ropes(config: Any) -> list[str]:
     given = getattr(config, "rope_parameters", None) or {}
     nested = [one for one in given.values() if isinstance(one, dict)] or [given]

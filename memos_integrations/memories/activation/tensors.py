@@ -217,7 +217,10 @@ def _last(parts: Sequence[Pair], tokens: int) -> list[Pair]:
 
 
 def why_not(config: Any) -> str:
-    """Why a model's cache cannot be forked exactly; empty if it can."""
+    """Why a model's cache cannot be forked exactly, by its config; empty if nothing there forbids.
+
+    Whether its code does what its config says is found by trying: see :mod:`.forking`.
+    """
     if getattr(config, "is_encoder_decoder", False):
         return "it has an encoder"
     text = config.get_text_config(decoder=True)
@@ -235,6 +238,15 @@ def why_not(config: Any) -> str:
         if rope in ("dynamic", "longrope"):
             return f"its rotary positions ({rope}) depend on the length of the prompt"
     return ""
+
+
+def shortest_window(config: Any) -> int | None:
+    """Tokens of a model's shortest sliding window, if it has any."""
+    layers = DynamicCache(config=config.get_text_config(decoder=True)).layers
+    return min(
+        (int(one.sliding_window) for one in layers if type(one) is DynamicSlidingWindowLayer),
+        default=None,
+    )
 
 
 def _ropes(config: Any) -> list[str]:

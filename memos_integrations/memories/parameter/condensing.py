@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import torch
 
 from memos_integrations.errors import InvalidInputError, ModelError
+from memos_integrations.memories.activation.forking import forking
 from memos_integrations.memories.activation.rotary import NotRotaryError, Turner, rotations
 from memos_integrations.memories.activation.tensors import (
     Pair,
     Piece,
     fork,
     fresh_piece,
-    why_not,
 )
 from memos_integrations.memories.parameter.targets import computed
 from memos_integrations.models.causal import CausalModel
@@ -37,7 +37,7 @@ def condensed(model: CausalModel, tokens: Sequence[int], positions: int) -> list
     found takes the first tokens. Raises :class:`ModelError` for a model whose cache cannot be
     forked, and :class:`InvalidInputError` for what is longer than the model reads.
     """
-    if reason := why_not(model.model.config):
+    if reason := forking(model).reason:
         raise ModelError(f"{model.name} reads no trained prefix: {reason}")
     if len(tokens) > model.context_window:
         raise InvalidInputError(
