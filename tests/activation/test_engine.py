@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,29 +82,60 @@ def test_what_cannot_be_exact_runs_uncached(name: str, caplog: pytest.LogCapture
 
 
 def test_twenty_at_a_time_say_what_they_say_alone() -> None:
-    """Five users, streaming; within the budget; nothing stays leased."""
-    model = build("gemma3")
-    prompts = [prompt_of(n % 4, length=180 + n, salt=f"user {n % 5}") for n in range(20)]
-    alone = [
-        list(ActivationEngine(model).generate(p, Sampling(max_new_tokens=12))) for p in prompts
-    ]
-    engine = ActivationEngine(model, budget=600_000)
-    said: list[list[int]] = [[] for _ in prompts]
-    most = []
+    """Five users with four questions each behind the same memories, all streaming; some leave.
 
-    def run(n: int) -> None:
-        for token in engine.generate(prompts[n], Sampling(max_new_tokens=12)):
-            said[n].append(token)
-            most.append(engine.tree.stats().bytes)
+    There is room for the memories of three: what is shared is read by several, what is not used is
+    evicted, and nothing stays leased.
+    """
+    model, budget, new, early = build("gemma3"), 260_000, 8, 3
+    rounds = ("work", "work", "travel")
+    asked = {about: [_question(about, n % 5, n // 5) for n in range(20)] for about in rounds}
+    alone = {
+        prompt: list(ActivationEngine(model).generate(prompt, Sampling(max_new_tokens=new)))
+        for prompts in asked.values()
+        for prompt in prompts
+    }
+    assert len(set(map(tuple, alone.values()))) > 20
+    engine = ActivationEngine(model, budget=budget)
+    together = threading.Barrier(20)
+    readers, sizes = [], []
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert said == alone
-    assert max(most) <= 600_000
-    assert all(node.leases == 0 for node in engine.tree.nodes())
+    def run(prompt: Prompt, leaves: bool) -> list[int]:
+        stream = engine.generate(prompt, Sampling(max_new_tokens=new))
+        said = [next(stream)]
+        together.wait(60)  # everybody has read their prompt, and nobody is done
+        readers.append(max(node.leases for node in engine.tree.nodes()))
+        together.wait(60)
+        for token in stream:
+            said.append(token)
+            sizes.append(engine.tree.stats().bytes)
+            if leaves and len(said) == early:
+                stream.close()  # type: ignore[attr-defined]
+        return said
+
+    with ThreadPoolExecutor(20) as clients:
+        for number, about in enumerate(rounds):
+            leave = [(n + number) % 3 == 0 for n in range(20)]
+            before = engine.tree.stats()
+            for prompt, leaves, said in zip(
+                asked[about], leave, clients.map(run, asked[about], leave), strict=True
+            ):
+                assert said == alone[prompt][: early if leaves else new]
+            after = engine.tree.stats()
+            if number == 1:
+                assert after.hits > before.hits
+            if number == 2:
+                assert after.evicted > before.evicted
+            assert all(node.leases == 0 for node in engine.tree.nodes())
+    assert max(readers) == 4 and max(sizes) <= budget
+    assert engine.stats()[0].hits > 0 and engine.stats()[0].requests == 60
+
+
+def _question(about: str, user: int, which: int) -> Prompt:
+    """One user's: the same memories, then a question of its own."""
+    first = prompt_of(100 * len(about) + user, length=240, memories=6)
+    question = prompt_of(1_000 + 10 * user + which, length=12 + which, memories=0)
+    return Prompt(first.tokens + question.tokens, first.spans, salt=f"user {user}")
 
 
 def test_who_leaves_early_frees_what_they_held() -> None:
