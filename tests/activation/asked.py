@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.remote import RemoteTier
 from memos_integrations.memories.activation.remote_folder import RemoteFolder
-from memos_integrations.memories.activation.segments import Prompt, Source, Span
+from memos_integrations.memories.activation.segments import LONGEST, SHORTEST, Prompt, Source, Span
 from memos_integrations.memories.activation.tier import Tier
 from memos_integrations.memories.activation.tiers import FolderTier
 from tests.activation.tiny import WORDS, build, prompt_of
@@ -29,20 +29,29 @@ model_of = cache(build)
 
 
 @st.composite
-def batches(draw: st.DrawFn, *, smallest: int = 2) -> list[Prompt]:
-    """Up to five prompts of one user; each begins like the first, and goes on on its own."""
-    first = draw(prompts(draw(st.integers(0, 2**20)), draw(st.integers(160, 400))))
-    others = draw(st.integers(smallest - 1, 4))
+def batches(draw: st.DrawFn, *, smallest: int = 2, long: bool = False) -> list[Prompt]:
+    """Up to five prompts of one user; each begins like the first, and goes on on its own.
+
+    The first has two pieces to keep, at least. ``long``: it has 1,000 to 1,200 tokens and a memory
+    that is cut after 512 of its own.
+    """
+    length = draw(st.integers(1_000, 1_200) if long else st.integers(280, 400))
+    first = draw(prompts(draw(st.integers(0, 2**20)), length, long=long))
+    others = draw(st.integers(smallest - 1, 2 if long else 4))
     return [first, *(draw(branches(first)) for _ in range(others))]
 
 
 @st.composite
-def prompts(draw: st.DrawFn, seed: int, length: int) -> Prompt:
-    """Random words, with memories of random lengths in them."""
+def prompts(draw: st.DrawFn, seed: int, length: int, *, long: bool = False) -> Prompt:
+    """Random words, with memories of random lengths in them; the first two are pieces."""
     tokens = prompt_of(seed, length, memories=0).tokens
-    sizes = st.tuples(st.sampled_from((0, 1, 20)), st.one_of(st.integers(30, 120), st.just(1)))
+    gaps = st.sampled_from((0, 1, 20))
+    pieces = st.tuples(gaps, st.integers(SHORTEST, 90))
+    huge = st.tuples(gaps, st.integers(LONGEST + 1, LONGEST + 100))
+    sizes = st.tuples(gaps, st.one_of(st.integers(30, 120), st.just(1)))
+    drawn = [draw(pieces), draw(huge if long else pieces), *draw(st.lists(sizes, max_size=6))]
     spans, at = [], draw(st.integers(0, HEADER))
-    for i, (gap, size) in enumerate(draw(st.lists(sizes, min_size=2, max_size=8))):
+    for i, (gap, size) in enumerate(drawn):
         if at + gap + size >= length:
             break
         spans.append(Span(at + gap, at + gap + size, Source(f"m{seed}-{i}", 1)))

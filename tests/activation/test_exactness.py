@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.sampling import Sampling
-from memos_integrations.memories.activation.segments import Prompt
+from memos_integrations.memories.activation.segments import LONGEST, Prompt
+from memos_integrations.memories.activation.tensors import SharedWindowLayer, _last, fork
 from tests.activation.asked import batches, files, held, model_of, place
 from tests.activation.tiny import CONFIGS, REFUSED, logits, prompt_of
 
@@ -26,6 +28,7 @@ BELOW = ("elsewhere", "folder")
 """Memory is always asked first, and so tried each time."""
 GREEDY = 64
 bounded = settings(max_examples=3, derandomize=True, deadline=None)
+twice = settings(max_examples=2, derandomize=True, deadline=None)
 T = TypeVar("T")
 
 
@@ -59,6 +62,68 @@ def test_a_hit_is_the_miss_bit_for_bit(
         assert all(map(torch.equal, served(engine, batch), alone)), "read from below"
         for prompt in batch:
             assert engine.cached(prompt) == (prompt.ends[-2] if len(prompt.ends) > 1 else 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("name", CONFIGS)
+@twice
+@given(batch=batches(long=True))
+def test_long_prompts_too(name: str, dtype: torch.dtype, batch: list[Prompt]) -> None:
+    """More than 512 tokens go through the model in turn; all of them at once say the same."""
+    model, engine = model_of(name, dtype), ActivationEngine(model_of(name, dtype))
+    first = batch[0]
+    assert len(first.ends) > 3 and any(b - a == LONGEST for a, b in pairwise((0, *first.ends)))
+    alone = [logits(ActivationEngine(model), prompt)[0] for prompt in batch]
+    for _ in range(2):
+        assert all(map(torch.equal, served(engine, batch), alone))
+    assert engine.cached(first) == first.ends[-2] > LONGEST
+    if dtype == torch.float32:
+        with torch.inference_mode():
+            whole = model.model(torch.tensor([first.tokens])).logits[0, -1]
+        assert (alone[0] - whole).abs().max() <= 1e-4
+
+
+def test_of_a_prompt_only_the_last_place_goes_through_the_head() -> None:
+    for name in ("llama", "gemma3", "gpt2"):
+        model = model_of(name, torch.float32)
+        seen: list[tuple[int, ...]] = []
+
+        def watch(head: Any, given: Any, seen: list[tuple[int, ...]] = seen) -> None:
+            seen.append(tuple(given[0].shape[:-1]))
+
+        hook = model.model.get_output_embeddings().register_forward_pre_hook(watch)
+        try:
+            engine, prompt = ActivationEngine(model), prompt_of(2, length=300)
+            seen.clear()  # of the trial
+            for _ in range(2):  # a miss, and a hit
+                logits(engine, prompt)
+            assert seen == [(1, 1)] * 2 and len(prompt.ends) > 2
+        finally:
+            hook.remove()
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_a_fork_copies_nothing(name: str) -> None:
+    """Its layers are handed the kept tensors themselves, or a view of the end of one."""
+    model = model_of(name, torch.float32)
+    engine, prompt = ActivationEngine(model), prompt_of(2, length=300)
+    logits(engine, prompt)
+    nodes = engine.tree.nodes()
+    assert len(nodes) > 1
+    cache = fork(model.model.config, [node.payload for node in nodes])
+    for i, layer in enumerate(cache.layers):
+        given = layer._before()
+        kept = [node.payload.layer(i) for node in nodes][-len(given) :]
+        assert given and all(
+            one.data_ptr() == other.data_ptr() and one.shape == other.shape
+            for pair, own in zip(given, kept, strict=True)
+            for one, other in zip(pair, own or (), strict=True)
+        )
+        if isinstance(layer, SharedWindowLayer):
+            ends = _last(given, layer.sliding_window - 1)
+            assert [one.untyped_storage().data_ptr() for pair in ends for one in pair] == [
+                one.untyped_storage().data_ptr() for pair in given[-len(ends) :] for one in pair
+            ]
 
 
 @pytest.mark.parametrize("name", ALL)
