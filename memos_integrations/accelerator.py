@@ -20,6 +20,7 @@ from memos_integrations.errors import InvalidInputError, MemOSError
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.memories.activation.admission import AdmissionPolicy, Decision
 from memos_integrations.memories.activation.chains import chains
+from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.block import CLOSING, entries, line
 from memos_integrations.operation.scheduling.tiers import Form
 from memos_integrations.recall import in_use_order
@@ -57,6 +58,8 @@ class _Group:
     """By cube id: uses, cooled, and when that was."""
     shown: int = 0
     """The most memories that one of them showed."""
+    ahead: frozenset[Source] = frozenset()
+    """The memories that were computed ahead."""
     ready: object = None
     """What was computed ahead, and what the cache had let go of by then."""
 
@@ -129,17 +132,20 @@ class Accelerator:
         }
 
     def explain(self, cube_id: str) -> Decision | None:
-        """Whether a memory is worth a cache, and why; ``None`` if it was never seen in a prompt."""
+        """Whether a memory is worth being computed ahead, and why, where it is used most.
+
+        ``None`` if it was never seen in a prompt.
+        """
         with self._lock:
             heats = [
-                self.policy.cooled(*self._aged(group.heat[cube_id]))
+                (self.policy.cooled(*self._aged(group.heat[cube_id])), group)
                 for group in self._groups.values()
                 if cube_id in group.heat
             ]
         cubes = self._store.vault.heads([cube_id])
         if not heats or not cubes:
             return None
-        return self._decide(cubes[0], max(heats))
+        return self._decide(cubes[0], *max(heats, key=lambda one: one[0]))
 
     # What a scheduler calls ---------------------------------------------------------------
 
@@ -236,7 +242,7 @@ class Accelerator:
         }
         hot = sorted(heat, key=lambda one: -heat[one])[: self.hottest]
         cubes = self._store.vault.heads(hot)
-        worth = [c for c in cubes if c.id == also or self._decide(c, heat[c.id]).admit]
+        worth = [c for c in cubes if c.id == also or self._decide(c, heat[c.id], group).admit]
         worth = in_use_order(worth)
         chosen = chains(worth, [heat[cube.id] for cube in worth], shown=group.shown)
         ready = self._state(chosen)
@@ -247,6 +253,7 @@ class Accelerator:
             if self._closing:
                 return
             self._compute(group, chain)
+        group.ahead = frozenset(Source(c.id, c.version) for chain in chosen for c in chain)
         group.ready = ready
 
     def _state(self, chosen: Sequence[Sequence[MemCube]]) -> object:
@@ -261,9 +268,13 @@ class Accelerator:
         if prompt.salt == group.salt:
             self._precomputed += self.chat.precompute(prompt, background=True)
 
-    def _decide(self, cube: MemCube, heat: float) -> Decision:
+    def _decide(self, cube: MemCube, heat: float, group: _Group) -> Decision:
         tokens = len(self.chat.model.encode(line(cube), special=False))
-        return self.policy.decide(tokens, heat, self.chat.engine.rates())
+        source = Source(cube.id, cube.version)
+        built = source in group.ahead and (
+            self.chat.engine.tree.knows(source) or source in self._store.pieces.sources()
+        )
+        return self.policy.decide(tokens, heat, self.chat.engine.rates(), cached=built)
 
     def _aged(self, known: tuple[float, float], now: float | None = None) -> tuple[float, float]:
         heat, at = known

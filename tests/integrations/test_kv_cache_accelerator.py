@@ -186,6 +186,38 @@ def test_what_is_not_worth_it_is_not_computed(alice: MemorySession, chat: LocalC
     assert chat.engine.stats()[1].nodes == 0
 
 
+def test_what_is_built_stays_longer(alice: MemorySession, chat: LocalChat) -> None:
+    """Hysteresis: what was computed ahead is kept at a heat at which nothing new is computed."""
+    policy = AdmissionPolicy(half_life=100.0, horizon=100.0, hysteresis=2.0, byte_seconds_cost=0.0)
+    now = [0.0]
+    watcher = Accelerator(chat, policy=policy, clock=lambda: now[0])
+
+    def explained(cube_id: str) -> tuple[bool, bool]:
+        watcher.flush()
+        decision = watcher.explain(cube_id)
+        assert decision is not None
+        built = "built already" in decision.reason
+        assert built != ("ms to build" in decision.reason)
+        return decision.admit, built
+
+    built, other = sorted(alice.list(), key=lambda cube: cube.id)[:2]
+    alice.record_uses([built, other], prompt="walnuts?")
+    said = [{"role": "system", "content": block([built])}]
+    watcher.saw(said)
+    assert explained(built.id) == (False, False), "once is too seldom"
+    for _ in range(3):
+        watcher.saw(said)
+    assert explained(built.id) == (True, True)
+    now[0] = 100.0  # a half-life later
+    for _ in range(2):
+        watcher.saw([{"role": "system", "content": block([other])}])
+    assert explained(other.id) == (False, False), "as often used as the first one now"
+    assert explained(built.id) == (True, True)
+    after = alice.update(built.id, "Maya likes walnuts of no kind any more")
+    assert explained(after.id) == (False, False), "its cache has gone, and is not worth another"
+    watcher.close()
+
+
 def test_a_deleted_memory_is_explained_by_nothing(alice: MemorySession, chat: LocalChat) -> None:
     watcher = Accelerator(chat, policy=EAGER)
     watcher.saw(asked(alice))

@@ -265,6 +265,11 @@ class PrefixTree(Generic[P]):
                 dropped=self._dropped,
             )
 
+    def knows(self, source: Source) -> bool:
+        """Whether some node was made of a memory."""
+        with self._lock:
+            return source in self._of
+
     def nodes(self) -> list[Node[P]]:
         """All of them, parents first."""
         with self._lock:
