@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.local_engine import GIB, engine_for, store_of
+from memos_integrations.memories.activation.mode import Composed, Mode, composed
 from memos_integrations.memories.activation.segments import Prompt, Source, Span
 from memos_integrations.memories.activation.usage import Usage
 from memos_integrations.memories.activation.words import Words
@@ -25,6 +26,8 @@ from memos_integrations.session import MemorySession
 from memos_integrations.tool_calls import ToolCall, parse_tool_calls
 
 if TYPE_CHECKING:
+    from memos_integrations.memories.activation.composed import Composer
+    from memos_integrations.memories.activation.composer_stats import Deviation
     from memos_integrations.memories.activation.engine import ActivationEngine
     from memos_integrations.memories.activation.sampling import Sampling
     from memos_integrations.models.causal import CausalModel
@@ -60,6 +63,7 @@ class LocalChat:
         remote: str | Path | None = None,
         remote_budget: int | None = None,
         compiled: bool | None = None,
+        mode: Mode = "exact",
         parameter_memory: Wanted | ParameterMemory | None = None,
         engine: ActivationEngine | None = None,
     ) -> None:
@@ -74,11 +78,15 @@ class LocalChat:
         store's own; ``remote_budget`` bytes of them at most. See
         :class:`~memos_integrations.memories.activation.remote.RemoteTier`. ``compiled``: decode
         with ``torch.compile`` and a cache of fixed size, where the model can do that; the first
-        answer waits for the compiler. ``parameter_memory``:
+        answer waits for the compiler. ``mode``: ``"exact"``, ``"composed"``, or a
+        :class:`~memos_integrations.memories.activation.mode.Composed` with options: then single
+        answers are read from memories' own caches, joined in any order, and approximate.
+        ``parameter_memory``:
         the adapters that the model is read through (:meth:`MemorySession.distill`): ``True`` for
         all of the session's namespace, ids, ids with weights, or a
         :class:`~memos_integrations.parameter_memory.ParameterMemory`.
         """
+        options = composed(mode)
         store = store_of(memory)
         self._namespace = memory.namespace if isinstance(memory, MemorySession) else None
         self._ledger = store.ledger if store is not None else Ledger()
@@ -97,6 +105,11 @@ class LocalChat:
             compiled=bool(compiled),
         )
         self.model = self.engine.model
+        self.mode = mode
+        """How prompts are read, as it was given."""
+        self.composer = None if options is None else _composer(self.engine, options)
+        """What composes prompts; its ``refused`` and ``why_exact`` say where it does not. ``None``
+        in exact mode."""
         self._memory, self._setting = memory, threading.Lock()
         self._serving: Serving | None = None
         self._served: Serving | None = None  # last, with what it has loaded
@@ -171,7 +184,10 @@ class LocalChat:
         """The answer's words as they come, up to, not including, a stop string."""
         usage = usage if usage is not None else Usage()
         words = self._words(stop)
-        tokens = self._engine_now(usage).generate(prompt, sampling, usage)
+        reader = self._reader(usage)
+        if self.composer is not None and reader is not self.composer:
+            self.composer.passed_over("it is read through adapters")
+        tokens = reader.generate(prompt, sampling, usage)
         try:
             for token in tokens:
                 fresh = words.add(token)
@@ -202,6 +218,8 @@ class LocalChat:
         """
         usages = [Usage() for _ in prompts] if usages is None else usages
         words = [self._words(stop) for _ in prompts]
+        if self.composer is not None:
+            self.composer.passed_over("it is asked for in a batch", len(prompts))
         most = {} if max_batch is None else {"max_batch": max_batch}
         batch = self._engine_for(usages).generate_batch(prompts, sampling, usages, **most)
         try:
@@ -253,13 +271,28 @@ class LocalChat:
 
     def precompute(self, prompt: Prompt, *, background: bool = False) -> int:
         """:meth:`warm` for a prompt, as the model reads it now."""
-        return self._engine_now(Usage()).precompute(prompt, background=background)
+        return self._reader(Usage()).precompute(prompt, background=background)
+
+    def measure(self, prompts: Iterable[Prompt]) -> Deviation:
+        """Read prompts both ways, and compare the distributions of the next token.
+
+        In composed mode this takes the place of what was measured before, also for the threshold.
+        Raises :class:`InvalidInputError` in exact mode, and if no prompt can be composed.
+        """
+        if self.composer is None:
+            raise InvalidInputError('nothing deviates in exact mode: LocalChat(mode="composed")')
+        return self.composer.measure(prompts)
 
     def known_memories(self) -> frozenset[tuple[str, int]]:
         """What the model knows without a prompt: the sources of the adapters that it is read
         through now, as (id, version). For :class:`RecallPolicy(skip_known=...)`."""
         serving = self._serving
         return frozenset() if serving is None else serving.known()
+
+    def _reader(self, usage: Usage) -> ActivationEngine | Composer:
+        """What reads a single request: the composer, unless there are adapters."""
+        engine = self._engine_now(usage)
+        return engine if self.composer is None or engine is not self.engine else self.composer
 
     def _engine_now(self, usage: Usage) -> ActivationEngine:
         serving = self._serving  # read once: it may be set meanwhile
@@ -280,7 +313,8 @@ class LocalChat:
         return Words(self.model.decode, stops)
 
     def stats(self) -> dict[str, Any]:
-        """Hits, tokens saved, first-token times and sizes; JSON-plain."""
+        """Hits, tokens saved, first-token times and sizes; JSON-plain. In composed mode,
+        ``composer`` says what was composed, what not and why, and the measured deviation."""
         requests, tree = self.engine.stats()
         plain = {
             "model": self.model.name,
@@ -290,6 +324,9 @@ class LocalChat:
             "bytes": tree.bytes,
             "evicted": tree.evicted,
         }
+        if self.composer is not None:
+            composer = self.composer
+            plain["composer"] = {"refused": composer.refused, **composer.stats.as_dict()}
         if self.engine.ram is not None:
             ram = self.engine.ram.stats()
             plain |= {"ram_pieces": ram.pieces, "ram_bytes": ram.bytes, "ram_hits": ram.hits}
@@ -318,15 +355,21 @@ def shared_or_new(
     **options: Any,
 ) -> LocalChat:
     """The chat that a framework's model was given, or one that it makes with these options."""
+    given = {name: value for name, value in options.items() if value is not None}
     if chat is None:
-        return LocalChat(memory, model, **options)
-    given = sorted(name for name, value in options.items() if value is not None)
+        return LocalChat(memory, model, **given)
     if given:
         raise InvalidInputError(
-            f"{', '.join(given)} and chat are given: the chat has its own, so make it with "
-            f"LocalChat(..., {given[0]}=...)"
+            f"{', '.join(sorted(given))} and chat are given: the chat has its own, so make it with "
+            f"LocalChat(..., {min(given)}=...)"
         )
     return chat
+
+
+def _composer(engine: ActivationEngine, options: Composed) -> Composer:
+    from memos_integrations.memories.activation.composed import Composer  # torch is there by now
+
+    return Composer(engine, **vars(options))
 
 
 def _also(known: Sequence[frozenset[Source]], spans: Sequence[Span]) -> frozenset[Source]:

@@ -68,6 +68,9 @@ class ChatMemOS(BaseChatModel):
     """A URL such as ``s3://bucket/kv``, or a folder, where caches lie below the store's own."""
     compiled: bool | None = Field(default=None, exclude=True)
     """Decode with ``torch.compile``, where the model can do that."""
+    mode: Any = Field(default=None, exclude=True)
+    """``exact``, which it is by default, or ``composed``, or a ``Composed`` with options: memories'
+    own caches are joined in any order, and answers are approximate."""
     parameter_memory: Any = Field(default=None, exclude=True)
     """Adapters that the model is read through: ``True`` for all of the session's namespace, ids,
     or ids with weights."""
@@ -87,6 +90,7 @@ class ChatMemOS(BaseChatModel):
             "disk_dtype": self.disk_dtype,
             "remote": self.remote,
             "compiled": self.compiled,
+            "mode": self.mode,
             "parameter_memory": self.parameter_memory,
         }
         self._chat = shared_or_new(self.chat, memory, self.source, **kept)
@@ -109,6 +113,7 @@ class ChatMemOS(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {
             "model": self.local.model.name,
+            "mode": str(self.local.mode),
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "top_k": self.top_k,

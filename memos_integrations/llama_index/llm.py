@@ -25,6 +25,7 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.custom import CustomLLM
 
 from memos_integrations.local_chat import Answer, LocalChat, shared_or_new
+from memos_integrations.memories.activation.mode import Mode
 from memos_integrations.memos import MemOS
 from memos_integrations.offload import offload
 from memos_integrations.session import MemorySession
@@ -41,12 +42,15 @@ class MemOSLLM(CustomLLM):
 
     ``disk_dtype="int8"`` rounds caches on disk to eight bits: what is read there is near-exact.
     ``remote`` is a URL such as ``s3://bucket/kv`` where caches lie below those on disk.
-    ``compiled``: decode with ``torch.compile``, where the model can do that.
+    ``compiled``: decode with ``torch.compile``, where the model can do that. ``mode``:
+    ``"composed"``, or a ``Composed`` with options, joins memories' own caches in any order; answers
+    are then approximate. It is ``"exact"`` by default.
     ``parameter_memory``: adapters that the model is read through, ``True`` for all of the
     session's namespace, ids, or ids with weights.
 
     ``response.raw`` says how many prompt tokens were read from the cache, and of those, in
-    ``approximate_tokens``, how many were rounded.
+    ``approximate_tokens``, how many were rounded, or
+    joined without being read again.
     """
 
     max_tokens: int = Field(256, ge=1, description="the most tokens of an answer")
@@ -67,6 +71,7 @@ class MemOSLLM(CustomLLM):
         disk_dtype: Literal["int8"] | None = None,
         remote: str | Path | None = None,
         compiled: bool | None = None,
+        mode: Mode | None = None,
         parameter_memory: Any = None,
         chat: LocalChat | None = None,
         **options: Any,
@@ -79,6 +84,7 @@ class MemOSLLM(CustomLLM):
             disk_dtype=disk_dtype,
             remote=remote,
             compiled=compiled,
+            mode=mode,
             parameter_memory=parameter_memory,
         )
 

@@ -22,6 +22,7 @@ from memos_integrations import MemOS
 from memos_integrations.errors import ChatTemplateError, InvalidInputError, MemOSError
 from memos_integrations.langchain import ChatMemOS, MemOSMiddleware
 from memos_integrations.local_chat import LocalChat
+from memos_integrations.memories.activation.mode import Composed
 from memos_integrations.models.causal import CausalModel
 from memos_integrations.testing import WordEmbedder
 from memos_integrations.tool_calls import parse_tool_calls
@@ -307,6 +308,39 @@ def test_recalled_memories_are_read_from_the_cache(tmp_path: Path) -> None:
         assert after[1] < warm[1]
         assert after[0] == ask("ann", bare)[0]
         chat.close()
+
+
+def test_composed_mode_says_that_it_is_approximate(tmp_path: Path) -> None:
+    facts = [f"Maya likes walnuts of kind {i}, on rainy days above all" for i in range(4)]
+    with MemOS.open(tmp_path, embedder=WordEmbedder()) as memory:
+        memory.session("ann").add(facts)
+        model = ChatMemOS(memory, tiny(), mode=Composed(trial=1), max_tokens=6)
+        agent = create_agent(model, middleware=[MemOSMiddleware(memory, record="nothing")])
+
+        def ask(about: str) -> tuple[int, int]:
+            turn = {"messages": [("user", f"what walnuts {about}?")]}
+            said = agent.invoke(turn, context={"user_id": "ann"})["messages"][-1]
+            read = said.usage_metadata["input_token_details"]["cache_read"]
+            return said.response_metadata["approximate_tokens"], read
+
+        assert ask("does Maya like")[0] == 0, "the trial is answered exactly"
+        approximate, read = ask("of kind 3 does Maya like")
+        assert 0 < approximate < read
+        found = model.local.stats()["composer"]
+        assert found["composed"] == 1 and found["deviation"]["prompts"] == 1
+        model.batch(["what walnuts?", "which?"])
+        assert model.local.stats()["composer"]["exact"]["it is asked for in a batch"] == 2
+        model.local.close()
+
+
+def test_modes_do_not_share_the_answers_that_langchain_keeps() -> None:
+    chats = {mode: ChatMemOS(model=tiny(), mode=mode) for mode in (None, "exact", "composed")}
+    keys = {mode: chat._get_llm_string() for mode, chat in chats.items()}
+    assert keys[None] == keys["exact"] != keys["composed"]
+    with pytest.raises(InvalidInputError, match="mode is 'exact', 'composed'"):
+        ChatMemOS(model=tiny(), mode="approximate")
+    with pytest.raises(InvalidInputError, match=r"mode and chat are given"):
+        ChatMemOS(chat=LocalChat(None, tiny()), mode="composed")
 
 
 def test_it_is_described_without_what_is_heavy(model: ChatMemOS) -> None:

@@ -27,6 +27,8 @@ from memos_integrations.llama_index import (
     MemOSRetriever,
 )
 from memos_integrations.local_chat import LocalChat
+from memos_integrations.memories.activation.mode import Composed
+from memos_integrations.memories.block import block
 from memos_integrations.testing import WordEmbedder
 from tests.integrations.test_langchain_chat_model import CALL, LONG, WITH_TOOLS, tiny
 from tests.integrations.tool_writer import TEMPLATE, ToolWriter
@@ -64,6 +66,27 @@ def test_usage_is_told(llm: MemOSLLM) -> None:
     assert second["prompt_tokens_details"]["cached_tokens"] == first["kept_tokens"] > 400
     last = list(llm.stream_chat([user(LONG)]))[-1].raw
     assert last["completion_tokens"] == 8 and last["finish_reason"] == "length"
+
+
+def test_composed_mode_says_that_it_is_approximate(tmp_path: Path) -> None:
+    facts = [f"Maya likes walnuts of kind {i}, on rainy days above all" for i in range(4)]
+    with MemOS.open(tmp_path, embedder=WordEmbedder()) as memory:
+        ann = memory.session("ann")
+        cubes = ann.add(facts)
+        ann.record_uses(cubes, prompt="asked")
+        llm = MemOSLLM(memory, tiny(), mode=Composed(trial=1), max_tokens=6)
+        ask = [[user(f"{block(shown)}\nWhat?")] for shown in (cubes, cubes[::-1])]
+        assert llm.chat(ask[0]).raw["approximate_tokens"] == 0, "the trial is answered exactly"
+        raw = llm.chat(ask[1]).raw
+        assert 0 < raw["approximate_tokens"] < raw["prompt_tokens_details"]["cached_tokens"]
+        assert list(llm.stream_chat(ask[1]))[-1].raw["approximate_tokens"] > 0
+        assert llm.complete(f"{block(cubes)}\nWhat?").raw["approximate_tokens"] > 0
+        assert llm.local.stats()["composer"]["composed"] == 3
+        llm.local.close()
+    with pytest.raises(InvalidInputError, match="mode is 'exact', 'composed'"):
+        MemOSLLM(model=tiny(), mode="approximate")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="mode and chat are given"):
+        MemOSLLM(chat=LocalChat(None, tiny()), mode="composed")
 
 
 def test_metadata(llm: MemOSLLM) -> None:

@@ -174,9 +174,15 @@ def test_an_erased_source_takes_the_adapter_and_its_caches_at_once(store: MemOS)
     cube = maya.distill(facts, model=model, how=STRONG)
     chat = LocalChat(maya, model, parameter_memory=True)
     named = LocalChat(maya, engine=chat.engine, parameter_memory=cube.id)
+    composing = LocalChat(maya, engine=chat.engine, parameter_memory=True, mode="composed")
     messages = asked(maya)
     bare = bits(LocalChat(maya, model), messages)[0]
     assert bits(chat, messages)[0] != bare
+    prompt = composing.read("\n".join(one.text for one in messages))
+    answer = composing.answer(prompt, Sampling(max_new_tokens=2))
+    assert len(prompt.spans) > 1 and answer.usage.adapters == (cube.id,)
+    assert answer.usage.approximate_tokens == 0
+    assert composing.stats()["composer"]["exact"] == {"it is read through adapters": 1}
     assert any(Source(cube.id, 1) in one.sources for one in chat.engine.tree.nodes())
     maya.forget(facts[0])
     assert not any(Source(cube.id, 1) in one.sources for one in chat.engine.tree.nodes())

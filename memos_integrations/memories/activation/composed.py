@@ -15,29 +15,38 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
+
+import torch
 
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.memories.activation.composer_stats import (
+    ComposerStats,
+    Deviation,
+    Measured,
+)
 from memos_integrations.memories.activation.decoding import Prefilled
 from memos_integrations.memories.activation.engine import ActivationEngine
 from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.joined import (
     JoinedLayer,
     Part,
+    cache_of,
     deviations,
     join,
     read_again,
     why_not_again,
     why_not_joined,
 )
+from memos_integrations.memories.activation.mode import RECOMPUTE, Composed
 from memos_integrations.memories.activation.prefix_tree import Lease
 from memos_integrations.memories.activation.rotary import NotRotaryError, Rotation, rotations
 from memos_integrations.memories.activation.sampling import Sampling
-from memos_integrations.memories.activation.segments import LONGEST, Prompt
+from memos_integrations.memories.activation.segments import LONGEST, Prompt, Span
 from memos_integrations.memories.activation.tensors import (
     DamagedPieceError,
     Piece,
@@ -49,36 +58,10 @@ from memos_integrations.memories.activation.usage import Usage
 
 log = logging.getLogger(__name__)
 
-RECOMPUTE = 0.15
-"""Share of the memories' tokens that is read again, unless another one is given."""
+T = TypeVar("T")
+
 PROBE = "The old mill stands behind the walnut trees, and Maya walks there."
 """What a model is tried with."""
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """How far composed prompts were from exact ones, at the next token."""
-
-    prompts: int
-    mean_kl: float
-    """Nats, from the exact distribution to the composed one."""
-    max_kl: float
-    agreement: float
-    """Share of prompts for which the likeliest token is the same."""
-
-
-@dataclass
-class ComposerStats:
-    """What happened since the composer was made."""
-
-    composed: int = 0
-    exact: Counter[str] = field(default_factory=Counter)
-    """Requests that ran exactly, by reason."""
-    cached_tokens: int = 0
-    recomputed_tokens: int = 0
-    """Of memories, read again over the joined cache."""
-    deviation: Deviation | None = None
-    """By the latest measurement."""
 
 
 @dataclass
@@ -89,8 +72,12 @@ class _Request:
     usage: Usage
     leases: ExitStack
     """Of everything that it reads from the tree."""
+    background: bool = False
+    """Whether each forward waits until no other request wants the model."""
     computed: set[int] = field(default_factory=set)
     """Tokens that were in no segment."""
+    rounded: set[int] = field(default_factory=set)
+    """Tokens that were read from rounded numbers, or computed behind such."""
 
     @property
     def header(self) -> int:
@@ -105,7 +92,9 @@ class Composer:
     is gone here, too. ``recompute`` is the share of the memories' tokens that is read again;
     ``choose`` says which: the ``first`` of each memory, or the ``deviating`` ones. Above a measured
     mean KL of ``threshold`` nats (see :meth:`measure`) prompts run exactly. ``within_window``:
-    serve models with a sliding window as well, where a prompt fits it whole. Thread-safe.
+    serve models with a sliding window as well, where a prompt fits it whole. ``trial``: the first
+    so many prompts of several memories are read both ways, answered exactly, and measure the
+    deviation; then, or after :meth:`measure`, prompts are composed. Thread-safe.
     """
 
     mode = "composed"
@@ -118,11 +107,12 @@ class Composer:
         choose: Literal["first", "deviating"] = "deviating",
         threshold: float | None = None,
         within_window: bool = False,
+        trial: int = 0,
     ) -> None:
-        if not 0 <= recompute <= 1:
-            raise InvalidInputError(f"recompute is a share from 0 to 1, not {recompute}")
+        Composed(recompute, choose, threshold, within_window, trial)  # raises if they make no sense
         self.engine = engine
         self.recompute, self.choose, self.threshold = recompute, choose, threshold
+        self.trial, self._left, self._tried = trial, trial, Measured()
         self._stats, self._counting = ComposerStats(), threading.Lock()
         self._rotations: list[Rotation] = []
         self.window: int | None = None
@@ -141,11 +131,30 @@ class Composer:
         is returned, as with ``engine.prefill``.
         """
         usage = usage if usage is not None else Usage()
-        if reason := self.why_exact(prompt):
-            with self._counting:
-                self._stats.exact[reason] += 1
+        reason, tried = self._whether(prompt)
+        if not reason:
+            return self._compose(prompt, usage)
+        self.passed_over(reason)
+        if not tried:
             return self.engine.prefill(prompt, usage)
-        return self._compose(prompt, usage)
+        composed = self._read(prompt, Usage())[1]  # first, for it leaves nothing that is leased
+        read = self.engine.prefill(prompt, usage)
+        with self._counting:
+            if self._left:  # else the trial ended meanwhile
+                self._left -= 1
+                self._tried.add(read.logits, composed)
+                self._stats.deviation = self._tried.result()
+        return read
+
+    def precompute(self, prompt: Prompt, *, background: bool = False) -> int:
+        """Compute and keep a prompt's header and memories, as ``engine.precompute`` does its
+        pieces; return how many tokens are new. Exact pieces, where prompts are never composed."""
+        reason, tried = self._whether(prompt)
+        if reason and not tried:
+            return self.engine.precompute(prompt, background=background)
+        usage = Usage()
+        self._with(prompt, usage, self._parts, background=background)
+        return usage.kept_tokens
 
     def generate(
         self, prompt: Prompt, sampling: Sampling | None = None, usage: Usage | None = None
@@ -157,10 +166,12 @@ class Composer:
 
     def why_exact(self, prompt: Prompt) -> str:
         """Why a prompt is not composed; empty if it is."""
-        measured = self._stats.deviation
-        if self.threshold is not None and measured and measured.mean_kl > self.threshold:
-            return f"the measured deviation is above {self.threshold:g} nats"
-        return self._why_not(prompt)
+        return self._whether(prompt)[0]
+
+    def passed_over(self, reason: str, requests: int = 1) -> None:
+        """Count requests that ran exactly, here or elsewhere."""
+        with self._counting:
+            self._stats.exact[reason] += requests
 
     # Measuring ----------------------------------------------------------------------------
 
@@ -168,10 +179,10 @@ class Composer:
         """Read prompts both ways and compare the distributions of the next token.
 
         Decides, if there is a threshold, whether prompts are composed from now on. Prompts that
-        cannot be composed are passed over; raises ``InvalidInputError`` if no other is there.
+        cannot be composed are passed over; raises ``InvalidInputError`` if no other is there. The
+        trial is over then.
         """
-        kls: list[float] = []
-        same = 0
+        both = Measured()
         reason = "there is none"
         for prompt in prompts:
             if why := self._why_not(prompt):
@@ -179,15 +190,12 @@ class Composer:
                 continue
             read = self.engine.prefill(prompt)
             self.engine.tree.release(read.lease)
-            exact = read.logits.double().log_softmax(-1)
-            composed = self._compose(prompt, Usage()).logits.double().log_softmax(-1)
-            kls.append(max(0.0, float((exact.exp() * (exact - composed)).sum())))
-            same += bool(exact.argmax() == composed.argmax())
-        if not kls:
+            both.add(read.logits, self._read(prompt, Usage())[1])
+        if not both.kls:
             raise InvalidInputError(f"no prompt can be measured: {reason}")
-        found = Deviation(len(kls), sum(kls) / len(kls), max(kls), same / len(kls))
+        found = both.result()
         with self._counting:
-            self._stats.deviation = found
+            self._stats.deviation, self._left = found, 0
         return found
 
     @property
@@ -221,6 +229,20 @@ class Composer:
             return str(error)
         return why_not_again(engine, tokens)
 
+    def _whether(self, prompt: Prompt) -> tuple[str, bool]:
+        """Why a prompt runs exactly, empty if it does not; and whether that is for the trial."""
+        if reason := self._why_not(prompt):
+            return reason, False
+        with self._counting:
+            left, measured = self._left, self._stats.deviation
+        if left and len(prompt.spans) > 1:
+            return f"one of the first {self.trial:,}, which are read both ways", True
+        if self.threshold is None or measured is None or left:
+            return "", False
+        if not measured.mean_kl <= self.threshold:  # what is no number is not below it
+            return f"the measured deviation is above {self.threshold:g} nats", False
+        return "", False
+
     def _why_not(self, prompt: Prompt) -> str:
         if self.refused:
             return self.refused
@@ -235,31 +257,44 @@ class Composer:
     # How ----------------------------------------------------------------------------------
 
     def _compose(self, prompt: Prompt, usage: Usage) -> Prefilled:
-        engine, tokens = self.engine, prompt.tokens
-        layers, computed = self._joined(prompt, usage)
-        no_memory = _no_memory(prompt)
-        chosen = self._chosen(prompt, layers, no_memory)
-        logits = read_again(engine, layers, tokens, sorted(no_memory | chosen))
-        usage.prompt_tokens = len(tokens)
-        usage.cached_tokens = len(tokens) - len(no_memory | chosen | computed)
-        engine._count(usage)
+        layers, logits, again = self._read(prompt, usage)
+        self.engine._count(usage)
         with self._counting:
             self._stats.composed += 1
             self._stats.cached_tokens += usage.cached_tokens
-            self._stats.recomputed_tokens += len(chosen - no_memory)
-        whole = Piece([(layer.keys, layer.values) for layer in layers])
-        cache = fork(engine.model.model.config, [whole])
+            self._stats.recomputed_tokens += again
+        cache = cache_of(self.engine.model.model.config, layers)
         return Prefilled(cache, logits, Lease(self.root(prompt.salt)), usage)
 
-    def _joined(self, prompt: Prompt, usage: Usage) -> tuple[list[JoinedLayer], set[int]]:
-        """The header and all memories where they stand; and which tokens were in no cache."""
+    def _read(self, prompt: Prompt, usage: Usage) -> tuple[list[JoinedLayer], torch.Tensor, int]:
+        """The joined cache, the next token's logits, and how many tokens of memories were read
+        again for it."""
+        layers, request = self._joined(prompt, usage)
+        no_memory = _no_memory(prompt)
+        chosen = self._chosen(prompt, layers, no_memory)
+        again = no_memory | chosen
+        logits = read_again(self.engine, layers, prompt.tokens, sorted(again))
+        usage.prompt_tokens = len(prompt.tokens)
+        usage.cached_tokens = len(prompt.tokens) - len(again | request.computed)
+        usage.approximate_tokens = len(request.rounded | _of_memories(prompt.spans[1:]) - again)
+        return layers, logits, len(chosen - no_memory)
+
+    def _joined(self, prompt: Prompt, usage: Usage) -> tuple[list[JoinedLayer], _Request]:
+        """The header and all memories where they stand; and what was done for that."""
+        length = len(prompt.tokens)
+        return self._with(
+            prompt, usage, lambda one: (join(self._parts(one), self._rotations, length), one)
+        )
+
+    def _with(
+        self, prompt: Prompt, usage: Usage, do: Callable[[_Request], T], *, background: bool = False
+    ) -> T:
+        """What is done with a prompt while what it reads is leased; again, without what turns out
+        to be damaged."""
         while True:
             try:
                 with ExitStack() as leases:
-                    request = _Request(prompt, usage, leases)
-                    parts = self._parts(request)
-                    layers = join(parts, self._rotations, len(prompt.tokens))
-                    return layers, request.computed
+                    return do(_Request(prompt, usage, leases, background))
             except DamagedPieceError as error:
                 for node in self.engine.tree.nodes():
                     if node.digest == error.digest:
@@ -290,14 +325,17 @@ class Composer:
         cache = None
         for (start, end), tokens in list(zip(places, chain, strict=True))[len(pieces) :]:
             cache = cache or fork(engine.model.model.config, pieces)
-            engine._forward(cache, tokens, sum(piece.tokens for piece in pieces), head=False)
+            at, wait = sum(piece.tokens for piece in pieces), request.background
+            engine._forward(cache, tokens, at, head=False, background=wait)
             rounded = any(piece.approximate for piece in pieces)
             pieces.append(fresh_piece(cache, approximate=rounded))
             request.computed.update(range(start, end))
             if len(lease.nodes) == len(pieces) - 1:
                 self._keep(request, lease, pieces[-1], start, end)
         own = pieces[len(header) :]
-        request.usage.approximate_tokens += sum(one.tokens for one in own if one.approximate)
+        for (start, end), one in zip(cuts, own, strict=True):
+            if one.approximate:
+                request.rounded.update(range(start, end))
         return own
 
     def _lookup(self, root: str, chain: Sequence[Sequence[int]]) -> Lease[Piece]:
@@ -337,7 +375,7 @@ class Composer:
         if self.choose == "first" or self.recompute in (0, 1):
             firsts = [range(s.start, s.start + self._share(s.end - s.start)) for s in spans]
             return {at for some in firsts for at in some}
-        tokens = {at for span in spans for at in range(span.start, span.end)}
+        tokens = _of_memories(spans)
         seen = sorted(tokens | {at for at in no_memory if at < max(tokens, default=0)})
         moved = deviations(self.engine, layers, prompt.tokens, seen)
         ranked = sorted(tokens, key=lambda at: (-moved[at], at))
@@ -349,9 +387,13 @@ class Composer:
 
 def _no_memory(prompt: Prompt) -> set[int]:
     """Tokens behind the header that belong to no memory; and the last one in any case."""
-    inside = {at for span in prompt.spans for at in range(span.start, span.end)}
+    inside = _of_memories(prompt.spans)
     last = len(prompt.tokens) - 1
     return {*range(prompt.spans[0].start, last)} - inside | {last}
+
+
+def _of_memories(spans: Sequence[Span]) -> set[int]:
+    return {at for span in spans for at in range(span.start, span.end)}
 
 
 def _cut(start: int, end: int) -> list[tuple[int, int]]:

@@ -133,6 +133,15 @@ def read_again(
     return logits
 
 
+def cache_of(config: Any, layers: Sequence[JoinedLayer]) -> DynamicCache:
+    """A cache that an answer goes on behind."""
+    cache = fork(config, [Piece([(layer.keys, layer.values) for layer in layers])])
+    made: list[Any] = cache.layers
+    for layer, joined in zip(made, layers, strict=True):
+        layer.keys, layer.values = joined.keys, joined.values  # where compiled decoding looks
+    return cache
+
+
 class _Seen(Exception):  # no error: the layers behind need not run
     """How far each token's values would move, ``(tokens,)``."""
 

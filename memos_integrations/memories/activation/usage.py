@@ -16,8 +16,9 @@ class Usage:
     kept_tokens: int = 0
     """Of the prompt, computed now and kept."""
     approximate_tokens: int = 0
-    """Of those read from the cache, the rounded ones, and those computed behind such: then the
-    answer is near-exact. Always 0 where the tier keeps pieces as computed."""
+    """Of the prompt, those read from rounded pieces, those computed behind such, and those of
+    composed memories that have not seen the memories before them: then the answer is approximate.
+    Always 0 where the tier keeps pieces as computed, and prompts are read exactly."""
     adapters: tuple[str, ...] = ()
     """Parameter memories that it was read through, by id."""
     stale_adapters: tuple[str, ...] = ()
@@ -39,9 +40,9 @@ class EngineStats:
     cached_tokens: int = 0
     kept_tokens: int = 0
     approximate_tokens: int = 0
-    """Of the cached ones, those that were rounded, or computed behind rounded ones."""
+    """As :attr:`Usage.approximate_tokens`: rounded, computed behind such, or composed."""
     approximate_requests: int = 0
-    """Answered near-exactly, for they read such tokens."""
+    """Answered approximately, for they read such tokens."""
     uncached_requests: int = 0
     """Run without a cache, for :attr:`ActivationEngine.refused`."""
     batched_requests: int = 0
