@@ -27,6 +27,7 @@
     ├── ModelError                            a language model, or its tokenizer, cannot do this
     │   ├── ModelLoadError (OSError)          it cannot be loaded from where you said
     │   ├── ChatTemplateError (ValueError)    its chat template refuses the messages
+    │   ├── ActivationCorruptError (ValueError) the file of a precomputed KV cache is damaged
     │   └── ParameterMemoryError              an adapter cannot be trained, loaded or served
     │       ├── TrainingError (ArithmeticError) loss, weights or logits are not finite
     │       ├── OutOfMemoryError (MemoryError)  training does not fit into memory
@@ -251,6 +252,10 @@ class ChatTemplateError(ModelError, ValueError):
     """The chat template refuses the messages however they are arranged; in its words."""
 
 
+class ActivationCorruptError(ModelError, ValueError):
+    """The file of a precomputed KV cache is damaged, or is no such file."""
+
+
 class ParameterMemoryError(ModelError):
     """An adapter cannot be trained, loaded or served."""
 
@@ -272,7 +277,7 @@ class GateError(ParameterMemoryError, ValueError):
 
 
 class WrongModelError(ParameterMemoryError, ValueError):
-    """The adapter was made for another model than the one that is to read it."""
+    """The adapter, or KV cache, was made for another model than the one that is to read it."""
 
 
 class AdapterCorruptError(ParameterMemoryError, ValueError):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from memos_integrations.activation_memory import load_activations
+from memos_integrations.cube import MemCube
 from memos_integrations.errors import InvalidInputError
 from memos_integrations.local_engine import GIB, engine_for, store_of
 from memos_integrations.memories.activation.mode import Composed, Mode, composed
@@ -111,6 +113,8 @@ class LocalChat:
         """What composes prompts; its ``refused`` and ``why_exact`` say where it does not. ``None``
         in exact mode."""
         self._memory, self._setting = memory, threading.Lock()
+        if memory is not None and engine is None:
+            load_activations(self.engine, memory)
         self._serving: Serving | None = None
         self._served: Serving | None = None  # last, with what it has loaded
         self.set_adapters(parameter_memory)
@@ -282,6 +286,15 @@ class LocalChat:
         if self.composer is None:
             raise InvalidInputError('nothing deviates in exact mode: LocalChat(mode="composed")')
         return self.composer.measure(prompts)
+
+    def load_activations(self, ids: Iterable[str | MemCube] | None = None) -> tuple[str, ...]:
+        """Begin, as at the start, with what :meth:`MemorySession.precompute` has kept since.
+
+        See :func:`~memos_integrations.activation_memory.load_activations`.
+        """
+        if self._memory is None:
+            raise InvalidInputError("this chat has no memory: LocalChat(memory, ...)")
+        return load_activations(self.engine, self._memory, ids)
 
     def known_memories(self) -> frozenset[tuple[str, int]]:
         """What the model knows without a prompt: the sources of the adapters that it is read

@@ -66,21 +66,21 @@ def engine_for(
     folder = FolderTier(store.pieces, budget=disk_budget, dtype=disk_dtype)
     tier: FolderTier | RemoteTier = folder
     if elsewhere is not None:
-        tier = RemoteTier(folder, elsewhere, gate=_gate(store.vault), budget=remote_budget)
+        tier = RemoteTier(folder, elsewhere, gate=gate_of(store.vault), budget=remote_budget)
     asker = memory._vault if isinstance(memory, MemorySession) else store.vault
     engine = ActivationEngine(
         loaded,
         budget=budget,
         ram_budget=ram_budget,
         tier=tier,
-        gate=_gate(asker),
+        gate=gate_of(asker),
         compiled=compiled,
     )
     store.vault.watch(engine.drop_cubes)
     return engine
 
 
-def _gate(vault: MemVault) -> Gate:
+def gate_of(vault: MemVault) -> Gate:
     """Which versions do not stand any more, or may not be read by whose vault it is."""
 
     def forbidden(sources: Collection[Source]) -> Collection[Source]:

@@ -40,6 +40,7 @@ from memos_integrations.verbs.market import MarketVerbs
 from memos_integrations.verbs.organise import OrganiseVerbs
 from memos_integrations.verbs.past import PastVerbs, read_when
 from memos_integrations.verbs.pipeline import PipelineVerbs
+from memos_integrations.verbs.precompute import PrecomputeVerbs
 from memos_integrations.verbs.read import ReadVerbs
 from memos_integrations.verbs.safety import SafetyVerbs
 from memos_integrations.verbs.space import SpaceVerbs
@@ -61,6 +62,7 @@ class MemorySession(
     SafetyVerbs,
     MarketVerbs,
     DistillVerbs,
+    PrecomputeVerbs,
     ExtractVerbs,
 ):
     """All verbs of memory, for one principal in one namespace. Thread-safe.
@@ -289,4 +291,4 @@ class PastSession(MemorySession):
     retain = hold = lift = sweep = space = _refuse
     load = import_from = _refuse
     publish = subscribe = pull = unsubscribe = _refuse
-    distill = retrain = extract = _refuse
+    distill = retrain = precompute = extract = _refuse

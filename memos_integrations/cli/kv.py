@@ -148,9 +148,8 @@ def warm(
         from memos_integrations.memories.block import block
         from memos_integrations.recall import in_use_order
 
-        cubes = sorted(session.list(limit=10_000), key=lambda cube: -cube.header.behaviour.heat)[
-            :limit
-        ]
+        words = session.list(limit=10_000, filters={"memory_type": "plaintext"})
+        cubes = sorted(words, key=lambda cube: -cube.header.behaviour.heat)[:limit]
         chat = LocalChat(session, model)
         session.record_uses(cubes, prompt="memcube kv warm")
         written = block(in_use_order(cubes))

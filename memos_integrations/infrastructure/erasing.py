@@ -42,14 +42,15 @@ _DERIVED = (
     "WHERE others.subject_pk = later.pk AND others.relation = 'wasDerivedFrom')) "
     "SELECT pk FROM doomed ORDER BY pk"
 )
-# An adapter cannot unlearn one of its sources: it goes with each of them, and its copies with it.
-_ADAPTERS = (
+# An adapter cannot unlearn one of its sources, nor a KV cache: it goes with each of them, and its
+# copies with it.
+_MADE_OF = (
     "WITH RECURSIVE doomed(pk) AS (SELECT value FROM json_each(?) UNION "
     "SELECT later.cube_pk FROM doomed "
     "CROSS JOIN versions AS earlier ON earlier.cube_pk = doomed.pk "
     "CROSS JOIN edges ON edges.object_pk = earlier.pk AND edges.relation = 'wasDerivedFrom' "
     "CROSS JOIN versions AS later ON later.pk = edges.subject_pk "
-    "AND later.memory_type = 'parameter') SELECT pk FROM doomed"
+    "AND later.memory_type IN ('activation', 'parameter')) SELECT pk FROM doomed"
 )
 _LEARNED = (
     "SELECT DISTINCT cubes.id FROM json_each(?) AS asked "
@@ -161,14 +162,14 @@ def survey(
 ) -> tuple[Receipt, list[int]]:
     """What an erasure of these cubes takes away: the receipt, filled in, and the cubes' keys.
 
-    With ``cascade`` all that was derived from them goes, too; without it, the adapters that were
-    trained on them. :class:`FrozenCubeError` if a frozen memory is among what goes.
+    With ``cascade`` all that was derived from them goes, too; without it, the adapters and KV
+    caches that were made of them. :class:`FrozenCubeError` if a frozen memory is among what goes.
     """
     asked = sorted(set(cube_pks))
     reached = [pk for (pk,) in hot(tx, _DERIVED, json.dumps(asked))]
     later = _not_erased(tx, set(reached) - set(asked))
-    learned = {pk for (pk,) in hot(tx, _ADAPTERS, json.dumps(asked))}
-    doomed = [*asked, *(pk for pk in later if cascade or pk in learned)]
+    made = {pk for (pk,) in hot(tx, _MADE_OF, json.dumps(asked))}
+    doomed = [*asked, *(pk for pk in later if cascade or pk in made)]
     gone = _cubes(tx, doomed)
     for one in gone:
         if one.state == "frozen" and not one.deleted:

@@ -27,6 +27,12 @@ class ModelFingerprint:
     attention: str
     """The implementation, such as ``sdpa``: each rounds in its own way."""
 
+    @property
+    def computes(self) -> str:
+        """One hash of what decides the numbers in a KV cache: not of the name or revision."""
+        parts = (self.weights, self.tokenizer, self.template, self.dtype, self.attention)
+        return short_hash(" ".join(parts))
+
 
 def short_hash(content: str | bytes) -> str:
     """The first 16 digits of a sha256."""

@@ -1,15 +1,16 @@
-"""Adapters on their way into the store, and those that are there."""
+"""Adapters and KV caches on their way into the store, and those that are there."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from memos_integrations.checks import Namespace
-from memos_integrations.cube import LEVELS, Draft, MemCube, Parameter, Principal
+from memos_integrations.cube import LEVELS, Access, Activation, Draft, MemCube, Parameter, Principal
 from memos_integrations.errors import (
     AdapterCorruptError,
     AdapterGoneError,
@@ -42,15 +43,36 @@ def keep(
     ``replaces``: older adapters, which are deleted in the same transaction; ``also`` is done in
     it, too. Raises :class:`VersionConflictError` if a source has changed since.
     """
-    vault = operator.vault
     digest = hashlib.sha256(new.content).hexdigest()
+    payload = Parameter(blob=digest, size=len(new.content), model=new.model, kind=new.kind)
+    draft = draft_of(payload, sources, "adapter", {"report": dict(new.report)})
+    return keep_file(
+        operator, path, who, "distill", new.content, draft, sources, replaces=replaces, also=also
+    )
+
+
+def keep_file(
+    operator: MemOperator,
+    path: Namespace,
+    who: Principal,
+    verb: str,
+    content: bytes,
+    draft: Draft,
+    sources: Sequence[MemCube],
+    *,
+    replaces: Sequence[str] = (),
+    also: Also | None = None,
+) -> MemCube:
+    """:func:`keep` for any memory that is a file; its payload names the sha256 of ``content``."""
+    vault = operator.vault
+    digest, kind = hashlib.sha256(content).hexdigest(), draft.semantic_type
     unkept.expect(vault, digest)
     try:
-        crashpoints.reach("adapter-trained")
-        blob = vault.blobs.put(new.content)
-        crashpoints.reach("adapter-written")
-        activity = operator.activity("distill", who)
-        [(draft, entry)] = operator.door.admit([_draft(new, blob, sources)], path)
+        crashpoints.reach("kept-file-noted")
+        vault.blobs.put(content)
+        crashpoints.reach("kept-file-written")
+        activity = operator.activity(verb, who)
+        [(draft, entry)] = operator.door.admit([draft], path)
         if vault.asker is not None:  # the store's own work is not limited
             operator.door.count(who, 1, activity.at)
         cube = operator.cube(path, who, draft, activity)
@@ -66,7 +88,7 @@ def keep(
             path,
             activity,
             cube,
-            embed_checked(operator.embedder, [embedding_text(cube) or "adapter"]),
+            embed_checked(operator.embedder, [embedding_text(cube) or kind]),
             operator.embedder.fingerprint,
             sources,
             None,
@@ -96,21 +118,27 @@ def content_of(vault: MemVault, blob: str) -> bytes:
 
 
 def sources_of(cube: MemCube) -> tuple[Source, ...]:
-    """The versions that an adapter was made of."""
+    """The versions that an adapter, or a KV cache, was made of."""
     return tuple(Source(str(id), int(version)) for id, version in cube.metadata.get("sources", ()))
 
 
-def _draft(new: NewAdapter, blob: str, sources: Sequence[MemCube]) -> Draft:
+def draft_of(
+    payload: Activation | Parameter,
+    sources: Sequence[MemCube],
+    semantic_type: str,
+    metadata: Mapping[str, Any],
+    *,
+    access: Access | None = None,
+) -> Draft:
+    """A memory that was made of others: their labels, and their lowest trust."""
     return Draft(
-        payload=Parameter(blob=blob, size=len(new.content), model=new.model, kind=new.kind),
+        payload=payload,
         origin="derived",
-        semantic_type="adapter",
+        semantic_type=semantic_type,
+        access=access,
         sensitivity=labels_of(sources),
         trust=max((one.trust for one in sources), key=LEVELS.index),  # the lowest
-        metadata={
-            "report": dict(new.report),
-            "sources": [[one.id, one.version] for one in sources],
-        },
+        metadata={**metadata, "sources": [[one.id, one.version] for one in sources]},
     )
 
 

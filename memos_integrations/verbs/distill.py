@@ -5,17 +5,13 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_integrations.checks import Namespace, check_id
-from memos_integrations.cube import MemCube, Parameter, Principal
+from memos_integrations.checks import check_id
+from memos_integrations.cube import MemCube, Parameter
 from memos_integrations.errors import CubeNotFoundError, InvalidInputError, MissingExtraError
-from memos_integrations.infrastructure.quarantine import is_held
-from memos_integrations.infrastructure.snapshot import Snapshot
-from memos_integrations.infrastructure.vault import MemVault
 from memos_integrations.memories.activation.admission import Rates
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.parameter.new_adapter import NewAdapter
@@ -23,8 +19,8 @@ from memos_integrations.memories.parameter.worth import Worth, WorthPolicy, wort
 from memos_integrations.offload import offload
 from memos_integrations.operation.adapters import content_of, keep, sources_of
 from memos_integrations.operation.bringing_back import bring_back
-from memos_integrations.operation.operator import MemOperator
 from memos_integrations.query import Hit
+from memos_integrations.verbs.made_of import MadeOf
 
 if TYPE_CHECKING:
     from memos_integrations.memories.parameter.distilling import Distillation
@@ -66,16 +62,8 @@ class Fact:
     """The memory that it was written as, if it was."""
 
 
-class DistillVerbs:
+class DistillVerbs(MadeOf):
     """Verbs of parameter memory; see :mod:`memos_integrations.memories.parameter`."""
-
-    principal: Principal
-    namespace: Namespace
-    _vault: MemVault
-    _operator: MemOperator
-
-    def _view(self) -> AbstractContextManager[Snapshot]:
-        raise NotImplementedError  # the session says of which moment
 
     def _may_write(self) -> None:
         """A session of the past may not."""
@@ -155,22 +143,7 @@ class DistillVerbs:
 
     def adapters(self) -> builtins.list[AdapterNote]:
         """The adapters of this namespace, with the sources that changed since each was trained."""
-        clauses = self._vault.clauses({"memory_type": "parameter"})
-        cubes: builtins.list[MemCube] = []
-        after: str | None = None
-        with self._view() as view:
-            while page := view.page(clauses, 1_000, after):
-                cubes += page
-                after = page[-1].id
-        asked = {(one.cube_id, one.version) for cube in cubes for one in sources_of(cube)}
-        gone = self._vault.outdated(asked)
-        return [
-            AdapterNote(
-                cube,
-                tuple(one for one in sources_of(cube) if (one.cube_id, one.version) in gone),
-            )
-            for cube in cubes
-        ]
+        return [AdapterNote(cube, outdated) for cube, outdated in self._made("parameter")]
 
     def retrain(self, id: str, *, model: CausalModel, **options: Any) -> MemCube:
         """Train an adapter anew, from its sources as they are now, and delete the old one with it.
@@ -238,36 +211,6 @@ class DistillVerbs:
         return await offload(self.externalise, id, **options)
 
     # Within -------------------------------------------------------------------------------
-
-    def _sources(self, memories: Iterable[str | MemCube | Hit]) -> builtins.list[MemCube]:
-        if isinstance(memories, str | MemCube | Hit):
-            memories = [memories]
-        given = [one.cube if isinstance(one, Hit) else one for one in memories]
-        ids = [one.id if isinstance(one, MemCube) else check_id(one) for one in given]
-        if not ids:
-            raise InvalidInputError("there are no memories to distil: give one or more")
-        with self._view() as view:
-            heads = {one: view.head(one) for one in dict.fromkeys(ids)}
-            waiting = [
-                one.cube.id for one in heads.values() if one and is_held(view.tx, one.cube_pk)
-            ]
-        if waiting:
-            raise InvalidInputError(
-                f"memory {waiting[0]} is in quarantine: look at it and release() it, or leave it"
-            )
-        found = [head.cube for head in heads.values() if head is not None]
-        missing = [one for one, head in heads.items() if head is None]
-        if missing:
-            raise CubeNotFoundError(
-                f"no memory {missing[0]} in namespace {'/'.join(self.namespace)}"
-            )
-        wordless = [one for one in found if not one.text]
-        if wordless:
-            raise InvalidInputError(
-                f"memory {wordless[0].id} has no words ({wordless[0].memory_type}): distil the "
-                "plaintext memories that it was made of"
-            )
-        return found
 
     def _note(self, id: str) -> AdapterNote:
         wanted = check_id(id)

@@ -60,9 +60,10 @@ class ForgetVerbs(Erasing):
         ``filters`` narrows the last two.
 
         With ``cascade`` every memory that was derived from them (merged, summarised, copied into a
-        branch) is erased, too; without it, an adapter that was trained on one of them still is: it
-        cannot unlearn one memory. What they were derived from stays, and the receipt names it. With
-        ``dry_run`` nothing is changed, and the receipt says what would be. ``reason`` is kept.
+        branch) is erased, too; without it, an adapter or KV cache that was made of one of them
+        still is: it cannot unlearn one memory. What they were derived from stays, and the receipt
+        names it. With ``dry_run`` nothing is changed, and the receipt says what would be.
+        ``reason`` is kept.
 
         A tombstone stays: :meth:`history` shows as many versions, without content. Raises
         :class:`CubeNotFoundError`, :class:`FrozenCubeError`, :class:`LegalHoldError`; all or none.

@@ -199,7 +199,8 @@ class MarketVerbs(TransferVerbs):
         return await offload(self.pull, name, **options)
 
     def unsubscribe(self, name: str) -> Receipt:
-        """Follow a package no longer: its memories are erased here, and adapters that learned them.
+        """Follow a package no longer: its memories are erased here, and what
+        adapters and KV caches were made of them.
 
         What else was derived from them stays, and gets the tag ``unsubscribed:NAME``; the receipt
         names it in ``kept_derived``.

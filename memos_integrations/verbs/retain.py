@@ -154,10 +154,10 @@ class RetainVerbs(Erasing):
 
         It takes the state ``expired``: no search finds it, it can still be read and restored once
         the rule allows it. With ``erase`` its content goes for good, as by :meth:`forget`, also
-        of what was expired, merged or deleted before; adapters that were trained on it go with it,
-        and what else was derived from it stays until its own time. Frozen memories stay, unfound;
-        a frozen adapter that would have to go raises :class:`FrozenCubeError`, and nothing goes.
-        With ``dry_run`` nothing is changed.
+        of what was expired, merged or deleted before; adapters and KV caches that were made of it
+        go with it, and what else was derived from it stays until its own time. Frozen memories
+        stay, unfound; a frozen adapter or KV cache that would have to go raises
+        :class:`FrozenCubeError`, and nothing goes. With ``dry_run`` nothing is changed.
         """
         self._administers("sweep")
         if erase:

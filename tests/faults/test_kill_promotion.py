@@ -23,7 +23,7 @@ from promotion_worker import HOW, POLICY, RULES, opened
 from words import FACTS, build
 
 WORKER = Path(__file__).with_name("promotion_worker.py")
-POINTS = ("jobs-written", "in-training", "blob-half-written", "adapter-written", "job-done")
+POINTS = ("jobs-written", "in-training", "blob-half-written", "kept-file-written", "job-done")
 
 
 @pytest.fixture(autouse=True)

@@ -501,7 +501,7 @@ def test_every_verb_has_its_twin() -> None:
     verbs |= {"reveal", "quarantined", "release", "dump", "load", "import_from"}
     verbs |= {"publish", "packages", "subscribe", "pull", "unsubscribe", "subscriptions", "trace"}
     verbs |= {"distill", "adapters", "retrain", "externalise", "worth_distilling"}
-    verbs |= {"extract", "quotes", "judge"}
+    verbs |= {"precompute", "activations", "extract", "quotes", "judge"}
     public = {name for name in dir(MemorySession) if not name.startswith("_")}
     assert public == verbs | {f"a{verb}" for verb in verbs} | {
         "audited",

@@ -106,7 +106,7 @@ def end(
     tag: str,
     guard: Guard,
 ) -> Receipt:
-    """Erase memories of a package, and the adapters that learned them.
+    """Erase memories of a package, and the adapters and KV caches that were made of them.
 
     What else was derived from them gets a tag that says so.
     """

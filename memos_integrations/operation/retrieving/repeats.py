@@ -32,7 +32,7 @@ def without_repeats(
             if len(chosen) == limit:
                 return chosen
             cube = cubes[pk]
-            if cube.memory_type == "parameter":  # weights are no words: they are not recalled
+            if cube.memory_type != "plaintext":  # weights are no words, nor KV caches
                 continue
             if not any(_same(cube, chosen[c], vectors[pk], vectors[c], alike) for c in chosen):
                 chosen[pk] = cube
