@@ -10,6 +10,7 @@ usual bits.
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,8 @@ from memos_integrations.memories.parameter.lora import LoraShape, layers_of
 from memos_integrations.models.causal import CausalModel
 
 Tensors = Mapping[str, torch.Tensor]
+_WARNINGS = threading.Lock()
+"""Which warnings are shown is a setting of the whole process."""
 
 
 def view(model: CausalModel) -> CausalModel:
@@ -46,10 +49,12 @@ def put(
     alpha: Any = shape.alpha  # peft says int, and takes what it is
     config = LoraConfig(r=shape.rank, lora_alpha=alpha, target_modules=layers_of(tensors))
     try:
-        # On the meta device first: so no random number is drawn, which others may count on.
-        with warnings.catch_warnings():  # that there is another adapter in it is what is wanted
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")
-            inject_adapter_in_model(config, module, adapter_name=name, low_cpu_mem_usage=True)
+        # On the meta device first: so no random number is drawn, which others may count on. By
+        # torch's own context, which is this thread's: peft's patches torch.nn for all threads,
+        # and of two at once one leaves it so.
+        with _WARNINGS, warnings.catch_warnings(), torch.device("meta"):
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # it is wanted
+            inject_adapter_in_model(config, module, adapter_name=name)
         # A copy of each, or training would write into the tensors that were given.
         given = {key: one.detach().clone().to(seen.device) for key, one in tensors.items()}
         done: Any = set_peft_model_state_dict(module, given, name, low_cpu_mem_usage=True)
