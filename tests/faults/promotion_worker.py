@@ -1,6 +1,7 @@
 """A process whose scheduler makes weights of memories, and that is killed at a named point.
 
-``python promotion_worker.py FOLDER POINT``; ``in-training`` is in the second step of it.
+``python promotion_worker.py FOLDER POINT``; ``in-training`` is in the second step of it, and
+``first>second`` is the second point behind the first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from worker import arm
+from adapter_worker import arm_behind
 
 from memos_integrations import MemCube, MemOS
 from memos_integrations.memories.parameter.new_adapter import NewAdapter
@@ -63,7 +64,7 @@ def main() -> None:
     with opened(folder) as memory:
         scheduler = memory.scheduler(trainer=trainer, rules=RULES)
         if point != "in-training":
-            arm(point, 1)
+            arm_behind(point)
         scheduler.tick()
 
 
