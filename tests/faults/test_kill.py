@@ -151,7 +151,7 @@ def test_killed_at_twenty_five_random_moments(folder: Path, seed: int) -> None:
     [
         n
         for n in crashpoints.NAMES
-        if not n.startswith(("job", "adapter", "archive", "page", "cache"))
+        if not n.startswith(("job", "kept", "archive", "page", "cache"))
     ],
 )
 def test_killed_at_a_named_point(folder: Path, name: str) -> None:
