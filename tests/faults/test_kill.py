@@ -148,11 +148,7 @@ def test_killed_at_twenty_five_random_moments(folder: Path, seed: int) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        n
-        for n in crashpoints.NAMES
-        if not n.startswith(("job", "kept", "archive", "page", "cache"))
-    ],
+    [n for n in crashpoints.NAMES if not n.startswith(("job", "kept", "archive", "page", "cache"))],
 )
 def test_killed_at_a_named_point(folder: Path, name: str) -> None:
     ledger = Ledger()
