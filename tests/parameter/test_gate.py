@@ -208,7 +208,7 @@ def test_the_texts_that_choose_are_not_those_that_judge() -> None:
 def test_a_target_keeps_the_mass_of_the_rest() -> None:
     """Half of what the teacher expects is on no kept token: a student must leave it there."""
     logs = torch.log(torch.tensor([[0.3, 0.2]]))
-    target = Target(Read((0, 1), 1), torch.tensor([[0, 1]]), logs)
+    target = Target(Read((0, 1), 1), torch.tensor([[0, 1]]), logs, own=logs[:, 1])
     same = torch.log(torch.tensor([[0.3, 0.2, 0.4, 0.1]]))
     spread = torch.log(torch.tensor([[0.3, 0.2, 0.1, 0.4]]))
     sure = torch.log(torch.tensor([[0.6, 0.4 - 1e-6, 5e-7, 5e-7]]))
