@@ -17,6 +17,7 @@ from memos_integrations.errors import (
 )
 from memos_integrations.infrastructure import lookups
 from memos_integrations.infrastructure.vault import MemVault
+from memos_integrations.memories.activation.faults import warn
 from memos_integrations.memories.activation.prefix_tree import Lease
 from memos_integrations.memories.activation.segments import Source
 from memos_integrations.memories.ledger import Ledger
@@ -54,7 +55,7 @@ def load_activations(
         except (ActivationCorruptError, BlobNotFoundError, WrongModelError) as error:
             if ids is not None:
                 raise
-            log.warning("the KV cache %s is left out: %s", cube.id, error)
+            warn(log, "the KV cache %s is left out: %s", cube.id, error)
             continue
         loaded.append(cube.id)
     return tuple(loaded)

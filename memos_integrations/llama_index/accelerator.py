@@ -7,18 +7,17 @@ from typing import Any
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
-from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import LLMChatStartEvent
 
 from memos_integrations.accelerator import Accelerator
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.llama_index.listening import Listener
 from memos_integrations.llama_index.llm import MemOSLLM, plain
 from memos_integrations.local_chat import LocalChat
 from memos_integrations.memories.activation.admission import AdmissionPolicy, Decision
 
 
-class KVCacheAccelerator(BaseEventHandler):
+class KVCacheAccelerator(Listener):
     """``KVCacheAccelerator(llm).install()``, once in a program.
 
     It sees which memories reach the model, and computes in the background, while no request is
@@ -43,18 +42,9 @@ class KVCacheAccelerator(BaseEventHandler):
         """The name under which LlamaIndex knows it."""
         return "KVCacheAccelerator"
 
-    def install(self) -> KVCacheAccelerator:
-        """Listen to all of LlamaIndex's events."""
-        root = get_dispatcher()
-        if self not in root.event_handlers:
-            root.add_event_handler(self)
-        return self
-
     def uninstall(self) -> None:
         """Listen no longer, and end the background work."""
-        handlers = get_dispatcher().event_handlers
-        if self in handlers:
-            handlers.remove(self)
+        super().uninstall()
         self._accelerator.close()
 
     def handle(self, event: Any, **_: Any) -> None:

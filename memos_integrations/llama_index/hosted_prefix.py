@@ -7,18 +7,17 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 from llama_index.core.tools.types import BaseTool
 
 from memos_integrations.errors import InvalidInputError
+from memos_integrations.llama_index.listening import Listener
 from memos_integrations.prefix_hits import PrefixHits
 
 
-class HostedPrefixCache(BaseEventHandler):
+class HostedPrefixCache(Listener):
     """``HostedPrefixCache(llm).install()``, once in a program; ``report()`` says what it saw.
 
     With ``MemOSMemory.from_defaults(alice, position="system", recall=RecallPolicy(order="use"))``
@@ -41,19 +40,6 @@ class HostedPrefixCache(BaseEventHandler):
     def class_name(cls) -> str:
         """The name under which LlamaIndex knows it."""
         return "HostedPrefixCache"
-
-    def install(self) -> HostedPrefixCache:
-        """Listen to all of LlamaIndex's events."""
-        root = get_dispatcher()
-        if self not in root.event_handlers:
-            root.add_event_handler(self)
-        return self
-
-    def uninstall(self) -> None:
-        """Listen no longer."""
-        handlers = get_dispatcher().event_handlers
-        if self in handlers:
-            handlers.remove(self)
 
     def handle(self, event: Any, **_: Any) -> None:
         """A chat was answered."""

@@ -268,7 +268,7 @@ class Consolidation:
                 return None
             self._underway.end(checkpoint)
             raise Overtaken(_CHANGED) from None
-        except Exception:
+        except Exception:  # whatever a trainer raises: it begins anew, if it is tried again
             self._underway.end(checkpoint)
             raise
 

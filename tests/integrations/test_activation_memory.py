@@ -22,6 +22,7 @@ from memos_integrations.errors import (
     CubeNotFoundError,
     FrozenCubeError,
     InvalidInputError,
+    KVCacheWarning,
     ModelError,
     ReadOnlyMomentError,
     VersionConflictError,
@@ -254,7 +255,7 @@ def test_another_model_or_a_damaged_file_is_left_out(
             cache_files.from_bytes(damaged, tiny())
     [file] = (maya.store / "blobs").rglob(blob(cube))
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), pytest.warns(KVCacheWarning, match="left out"):
         chat = fresh(maya)
     assert "left out" in caplog.text and cube.id in caplog.text
     bare, usage = read(chat, maya, cubes)
